@@ -1,0 +1,49 @@
+"""The tree from an artifact down to the source files and their licences, answered from records alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from groundup.artifact.record import Record
+from groundup.artifact.store import Store
+
+
+@dataclass(frozen=True)
+class Branch:
+    """An artifact and what it was made from. ``via`` is the input field through which its parent used it."""
+
+    record: Record
+    via: str
+    inputs: tuple[Branch, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The tree as plain data; a source lists its files with licence and origin."""
+        record = self.record
+        leaf = not record.inputs
+        return {
+            "name": record.name,
+            "kind": record.kind,
+            "digest": record.digest,
+            "stage": record.stage,
+            "via": self.via,
+            "licences": list(record.terms.licences),
+            "sources": [source.model_dump() for source in record.terms.sources] if leaf else own_sources(self),
+            "inputs": [branch.as_json() for branch in self.inputs],
+        }
+
+
+def trace(store: Store, record: Record, via: str = "") -> Branch:
+    """The lineage of an artifact; ArtifactError if an ancestor is gone from the workspace."""
+    inputs = tuple(
+        trace(store, store.open(link.digest, verify=False).record, field)
+        for field, links in sorted(record.inputs.items())
+        for link in links
+    )
+    return Branch(record, via, inputs)
+
+
+def own_sources(branch: Branch) -> list[dict[str, Any]]:
+    """The source files that a stage read itself, beside its input artifacts."""
+    inherited = {source for child in branch.inputs for source in child.record.terms.sources}
+    return [source.model_dump() for source in branch.record.terms.sources if source not in inherited]

@@ -1,0 +1,146 @@
+"""What a stage is: a frozen configuration that knows its inputs and how to run; and the task it is handed.
+
+A stage reads artifacts, writes one, and never imports another stage. It finds its inputs in ``Task.inputs``,
+fills ``Task.payload``, keeps what must survive a kill in ``Task.scratch``, and returns an ``Outcome``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from groundup.artifact.exhibit import Exhibit
+from groundup.artifact.record import Record
+from groundup.artifact.terms import Terms
+from groundup.base.config import Config, markers
+from groundup.base.errors import ArtifactError, RequestError
+from groundup.base.progress import Progress
+
+
+@dataclass(frozen=True)
+class InputRef:
+    """Marks a string field as the name of an input artifact of one of these kinds."""
+
+    kinds: tuple[str, ...]
+
+    def __init__(self, *kinds: str) -> None:
+        object.__setattr__(self, "kinds", kinds)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A committed artifact: a folder and its record."""
+
+    path: Path
+    record: Record
+
+    def file(self, name: str) -> Path:
+        """The path of a payload file; ArtifactError if the record doesn't list it."""
+        if name not in self.record.files:
+            raise ArtifactError(f"artifact {self.record.name!r} ({self.record.digest[:12]}) has no file {name!r}")
+        return self.path / name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage hands back: metrics that belong to the result, and the terms that it added itself."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    terms: Terms = field(default_factory=Terms)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage at work.
+
+    ``payload`` is empty at the start of every attempt; ``scratch`` keeps its content over a kill and is
+    deleted when the artifact is committed. ``files`` maps each path in the configuration to where it lies.
+    """
+
+    name: str
+    digest: str
+    inputs: Mapping[str, tuple[Artifact, ...]]
+    files: Mapping[str, Path]
+    payload: Path
+    scratch: Path
+    progress: Progress
+    exhibits: list[Exhibit] = field(default_factory=list)
+
+    def input(self, name: str) -> Artifact:
+        """The one artifact that the input field ``name`` refers to."""
+        (artifact,) = self.inputs[name]
+        return artifact
+
+    def show(self, *exhibits: Exhibit) -> None:
+        """Add something for the report."""
+        self.exhibits.extend(exhibits)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage in a resolved recipe: its configuration, its inputs by field, its files and its digest."""
+
+    name: str
+    config: StageConfig
+    inputs: Mapping[str, tuple[Node, ...]]
+    files: Mapping[str, Path]
+    digest: str
+
+    def input(self, name: str) -> Node:
+        """The one node that the input field ``name`` refers to."""
+        (node,) = self.inputs[name]
+        return node
+
+    def ancestors(self) -> Iterable[Node]:
+        """Every node this one is made from, nearest first."""
+        for nodes in self.inputs.values():
+            for node in nodes:
+                yield node
+                yield from node.ancestors()
+
+
+class StageConfig(Config):
+    """The configuration of one stage; subclasses declare what they read and make, and ``run`` it.
+
+    ``version`` is part of the digest: raise it when the same configuration should give another result.
+    """
+
+    stage: ClassVar[str]
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    @classmethod
+    def input_fields(cls) -> dict[str, InputRef]:
+        """The fields that name input artifacts."""
+        found = {name: markers(field, InputRef) for name, field in cls.model_fields.items()}
+        return {name: marks[0] for name, marks in found.items() if marks}
+
+    def input_names(self, field_name: str) -> tuple[str, ...]:
+        """The artifact names that an input field holds (a single name, a list, or nothing)."""
+        value = getattr(self, field_name)
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, str) else tuple(value)
+
+    def fill(self, recipe: Mapping[str, StageConfig]) -> StageConfig:
+        """Complete this configuration from the rest of the recipe (before digests are taken)."""
+        return self
+
+    def check(self, node: Node) -> None:
+        """Refuse what can be known to fail before anything starts, with a RequestError."""
+
+    def memory(self, node: Node) -> int:
+        """The estimated peak memory in bytes, 0 if it is small."""
+        return 0
+
+    def run(self, task: Task) -> Outcome:
+        """Make the artifact in ``task.payload``."""
+        raise NotImplementedError
+
+
+def need(condition: bool, message: str) -> None:
+    """RequestError with ``message`` unless ``condition``: the short form for ``StageConfig.check``."""
+    if not condition:
+        raise RequestError(message)

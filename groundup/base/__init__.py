@@ -1,0 +1,1 @@
+"""Layer 0: configuration, errors, units, seeds, files and progress. Imports nothing of groundup above it."""

@@ -1,0 +1,76 @@
+"""What the machine offers: memory, cores, the processor's name (Linux /proc; other systems say what they can)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from pathlib import Path
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> int:
+    """Bytes that can be taken now: the least of the kernel's estimate, the control group's and the process's limit."""
+    limits = [_meminfo("MemAvailable"), _cgroup_room()]
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        limits.append(max(0, soft - _status("VmSize")))
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known else 2**63
+
+
+def cpu_name() -> str:
+    """The processor's model name."""
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def reset_peak_memory() -> None:
+    """Start a new peak of resident memory for this process (Linux; elsewhere the peak covers the whole process)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_memory() -> int:
+    """The peak resident memory of this process in bytes, since ``reset_peak_memory``."""
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _meminfo(name: str) -> int | None:
+    for line in _lines("/proc/meminfo"):
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _status(name: str) -> int:
+    for line in _lines("/proc/self/status"):
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _cgroup_room() -> int | None:
+    for base, limit, used in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        values = [_lines(f"{base}/{name}") for name in (limit, used)]
+        if all(values) and values[0][0].isdigit() and values[1][0].isdigit():
+            return max(0, int(values[0][0]) - int(values[1][0]))
+    return None

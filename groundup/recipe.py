@@ -1,0 +1,211 @@
+"""A recipe: a YAML file that names artifacts and the stage that makes each. Data, no logic.
+
+Resolving it checks every field, finds every file, and gives each artifact its digest: the hash of what defines it
+(stage, version, identity fields, file contents, input digests) and never of where it will run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+import groundup
+from groundup.artifact.stage import Node, StageConfig
+from groundup.base.errors import RequestError, nearest
+from groundup.base.files import sha256_json, sha256_path
+
+STAGES: Final = {
+    "source": "groundup.stages.source.config:SourceConfig",
+    "conversations": "groundup.stages.source.config:ConversationsConfig",
+    "preferences": "groundup.stages.source.config:PreferencesConfig",
+    "curate": "groundup.stages.curate.config:CurateConfig",
+    "tokenizer": "groundup.stages.tokenize.config:TokenizerConfig",
+    "tokens": "groundup.stages.tokenize.config:TokensConfig",
+    "pretrain": "groundup.stages.pretrain.config:PretrainConfig",
+    "sft": "groundup.stages.posttrain.config:SftConfig",
+    "dpo": "groundup.stages.posttrain.config:DpoConfig",
+    "evaluate": "groundup.stages.evaluate.config:EvaluateConfig",
+    "bundle": "groundup.stages.bundle.config:BundleConfig",
+}
+PACKAGE: Final = Path(groundup.__file__).parent
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A resolved recipe. ``nodes`` are in an order in which each comes after its inputs."""
+
+    name: str
+    description: str
+    nodes: tuple[Node, ...]
+
+
+def stage_class(stage: str, where: str) -> type[StageConfig]:
+    """The configuration class of a stage, imported when first asked for."""
+    if stage not in STAGES:
+        raise RequestError(f"{where}: unknown stage {stage!r}{nearest(stage, STAGES)}")
+    module, _, name = STAGES[stage].partition(":")
+    found: type[StageConfig] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def packaged() -> dict[str, Path]:
+    """The recipes that come with groundup, by name."""
+    return {path.stem: path for path in sorted((PACKAGE / "recipes").glob("*.yaml"))}
+
+
+def load(reference: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and resolve a recipe by packaged name or path; ``overrides`` are ``artifact.field=value``."""
+    path = _locate(reference)
+    data = _read_yaml(path)
+    for override in overrides:
+        _apply(data, override)
+    unknown = set(data) - {"name", "description", "artifacts"}
+    if unknown:
+        word = sorted(unknown)[0]
+        raise RequestError(f"{path}: unknown field {word!r}{nearest(word, ['name', 'description', 'artifacts'])}")
+    entries = data.get("artifacts")
+    if not isinstance(entries, dict) or not entries:
+        raise RequestError(f"{path}: 'artifacts' must name at least one artifact and its stage")
+    configs = _fill({str(name): _config(str(name), entry) for name, entry in entries.items()})
+    nodes = _Resolver(configs, path.parent).resolve()
+    return Recipe(str(data.get("name", path.stem)), str(data.get("description", "")).strip(), nodes)
+
+
+def _locate(reference: str) -> Path:
+    known = packaged()
+    if reference in known:
+        return known[reference]
+    path = Path(reference)
+    if path.is_file():
+        return path.resolve()
+    if path.suffix in {".yaml", ".yml"}:
+        raise RequestError(f"recipe file {reference!r} does not exist")
+    raise RequestError(f"no recipe {reference!r}{nearest(reference, known)}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path} is not UTF-8 (byte {error.start})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark else ""
+        raise RequestError(f"{path} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
+    if not isinstance(data, dict):
+        raise RequestError(f"{path} must be a mapping with 'name' and 'artifacts'")
+    return data
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Set ``artifact.field=value`` in the raw recipe; the value is YAML, such as ``6``, ``2M tokens`` or ``[a, b]``."""
+    target, sign, text = override.partition("=")
+    artifact, dot, field = target.partition(".")
+    entries = data.get("artifacts") or {}
+    if not sign or not dot or not field:
+        raise RequestError(f"override {override!r} must look like artifact.field=value, such as base.depth=6")
+    if artifact not in entries:
+        raise RequestError(f"override {override!r}: no artifact {artifact!r}{nearest(artifact, entries)}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RequestError(f"override {override!r}: {text!r} is not a valid value") from None
+    place = entries[artifact]
+    *parents, last = field.split(".")
+    for part in parents:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise RequestError(f"override {override!r}: {part!r} has no fields")
+    place[last] = value
+
+
+def _config(name: str, entry: object) -> StageConfig:
+    where = f"artifact {name!r}"
+    if not isinstance(entry, dict):
+        raise RequestError(f"{where}: expected a mapping with 'stage' and its fields, got {type(entry).__name__}")
+    fields = dict(entry)
+    stage = fields.pop("stage", None)
+    if not isinstance(stage, str):
+        raise RequestError(f"{where}: field 'stage' is required{nearest('', STAGES)}")
+    return stage_class(stage, where).parse(fields, where)
+
+
+def _fill(configs: dict[str, StageConfig]) -> dict[str, StageConfig]:
+    return {name: config.fill(configs) for name, config in configs.items()}
+
+
+class _Resolver:
+    """Turns configurations into nodes, inputs first."""
+
+    def __init__(self, configs: Mapping[str, StageConfig], folder: Path) -> None:
+        self._configs = configs
+        self._folder = folder
+        self._done: dict[str, Node] = {}
+        self._hashes: dict[Path, str] = {}
+
+    def resolve(self) -> tuple[Node, ...]:
+        for name in self._configs:
+            self._node(name, ())
+        for node in self._done.values():
+            node.config.check(node)
+        return tuple(self._done.values())
+
+    def _node(self, name: str, path: tuple[str, ...]) -> Node:
+        if name in path:
+            raise RequestError(f"artifacts depend on each other in a circle: {' → '.join([*path, name])}")
+        if name not in self._done:
+            config = self._configs[name]
+            inputs = dict(self._inputs(name, config, (*path, name)))
+            files = self._files(name, config)
+            self._done[name] = Node(name, config, inputs, files, self._digest(config, inputs, files))
+        return self._done[name]
+
+    def _inputs(
+        self, name: str, config: StageConfig, path: tuple[str, ...]
+    ) -> Iterator[tuple[str, tuple[Node, ...]]]:
+        for field, reference in config.input_fields().items():
+            nodes = []
+            for wanted in config.input_names(field):
+                where = f"artifact {name!r}: field {field!r}"
+                if wanted not in self._configs:
+                    raise RequestError(f"{where}: no artifact {wanted!r}{nearest(wanted, self._configs)}")
+                kind = self._configs[wanted].kind
+                if kind not in reference.kinds:
+                    raise RequestError(f"{where}: {wanted!r} is a {kind}, expected {' or '.join(reference.kinds)}")
+                nodes.append(self._node(wanted, path))
+            yield field, tuple(nodes)
+
+    def _files(self, name: str, config: StageConfig) -> dict[str, Path]:
+        found = {}
+        for path in config.file_paths():
+            places = [self._folder / path, Path.cwd() / path, PACKAGE.parent / path, PACKAGE / path]
+            existing = [place for place in places if place.exists()]
+            if not existing:
+                raise RequestError(f"artifact {name!r}: file {path!r} does not exist")
+            found[path] = existing[0].resolve()
+        return found
+
+    def _digest(self, config: StageConfig, inputs: Mapping[str, tuple[Node, ...]], files: Mapping[str, Path]) -> str:
+        identity = config.identity({path: self._hash(place) for path, place in files.items()})
+        return sha256_json(
+            {
+                "format": 1,
+                "stage": config.stage,
+                "version": config.version,
+                "config": {key: value for key, value in identity.items() if key not in inputs},
+                "inputs": {field: [node.digest for node in nodes] for field, nodes in inputs.items()},
+            }
+        )
+
+    def _hash(self, place: Path) -> str:
+        if place not in self._hashes:
+            try:
+                self._hashes[place] = sha256_path(place)
+            except OSError as error:
+                raise RequestError(f"file {place} can't be read: {error.strerror}") from None
+        return self._hashes[place]

@@ -1,0 +1,1 @@
+"""Layer 3, train: the one training loop and what it needs."""
