@@ -10,7 +10,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +23,7 @@ from groundup.artifact.store import Store, scan
 from groundup.artifact.terms import Terms
 from groundup.base.errors import GroundupError, RequestError, ResourceError
 from groundup.base.files import folder_lock, write_json, write_text
-from groundup.base.machine import available_memory, cpu_name, reset_peak_memory, peak_memory
+from groundup.base.machine import available_memory, cpu_name, peak_memory, reset_peak_memory
 from groundup.base.progress import Progress
 from groundup.base.units import human_bytes, human_time
 from groundup.recipe import Recipe, load
@@ -63,7 +63,8 @@ def run(reference: str, overrides: Sequence[str], store: Store, progress: Progre
             made = not store.has(node.digest)
             if made:
                 progress.title = f"[{number}/{len(recipe.nodes)}] {node.name}: {node.config.stage}"
-                artifact = _make(node, store, progress)
+                records = {step.node.digest: step.artifact.record for step in steps}
+                artifact = _make(node, store, progress, records)
                 progress.note(f"done in {human_time(artifact.record.cost.seconds)}")
             else:
                 store.discard(node.digest)
@@ -75,10 +76,10 @@ def run(reference: str, overrides: Sequence[str], store: Store, progress: Progre
     return Run(recipe, tuple(steps), report)
 
 
-def _make(node: Node, store: Store, progress: Progress) -> Artifact:
+def _make(node: Node, store: Store, progress: Progress, records: Mapping[str, Record]) -> Artifact:
     payload, scratch, attempts = store.begin(node.digest)
     inputs = {field: tuple(store.open(n.digest) for n in nodes) for field, nodes in node.inputs.items()}
-    task = Task(node.name, node.digest, inputs, node.files, payload, scratch, progress)
+    task = Task(node.name, node.digest, inputs, node.files, payload, scratch, progress, records=records)
     reset_peak_memory()
     start, cpu = time.monotonic(), _cpu_seconds()
     try:

@@ -165,9 +165,7 @@ class _Resolver:
             self._done[name] = Node(name, config, inputs, files, self._digest(config, inputs, files))
         return self._done[name]
 
-    def _inputs(
-        self, name: str, config: StageConfig, path: tuple[str, ...]
-    ) -> Iterator[tuple[str, tuple[Node, ...]]]:
+    def _inputs(self, name: str, config: StageConfig, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[Node, ...]]]:
         for field, reference in config.input_fields().items():
             nodes = []
             for wanted in config.input_names(field):
@@ -209,3 +207,28 @@ class _Resolver:
             except OSError as error:
                 raise RequestError(f"file {place} can't be read: {error.strerror}") from None
         return self._hashes[place]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe file: every stage with its fields, their units and defaults."""
+    entries: list[dict[str, Any]] = []
+    definitions: dict[str, Any] = {}
+    for stage in STAGES:
+        schema = stage_class(stage, "schema").model_json_schema(ref_template="#/$defs/{model}")
+        definitions |= schema.pop("$defs", {})
+        schema["properties"] = {"stage": {"const": stage}, **schema["properties"]}
+        schema["required"] = ["stage", *schema.get("required", [])]
+        entries.append(schema)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "groundup recipe",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["artifacts"],
+        "properties": {
+            "name": {"type": "string"},
+            "description": {"type": "string"},
+            "artifacts": {"type": "object", "additionalProperties": {"oneOf": entries}},
+        },
+        "$defs": definitions,
+    }

@@ -12,18 +12,23 @@ from pydantic import BaseModel, ConfigDict, Field
 Cell = str | int | float | None
 
 
+_PLAIN = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+"""Not-a-number and infinities survive the way to the file and back: a loss that blew up is worth seeing."""
+
+
 class _Exhibit(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _PLAIN
 
     title: str
     caption: str = ""
 
 
 class Facts(_Exhibit):
-    """A few headline numbers: (label, value, note)."""
+    """A few headline numbers: (label, value, note). ``headline`` shows them at the top of the report too."""
 
     type: Literal["facts"] = "facts"
     facts: tuple[tuple[str, str, str], ...]
+    headline: bool = False
 
 
 class Table(_Exhibit):
@@ -37,7 +42,7 @@ class Table(_Exhibit):
 class Series(BaseModel):
     """One line of a chart."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _PLAIN
 
     name: str
     x: tuple[float, ...]
@@ -73,9 +78,13 @@ class Funnel(_Exhibit):
 
 
 class Sample(BaseModel):
-    """A text, in parts: each part is (text, role); role colours it (``prompt``, ``generated``, ``token0``…)."""
+    """A text, in parts: each part is (text, role); role colours it.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Roles that have a colour: ``prompt``, ``generated``, ``system``, ``user``, ``assistant``, ``kept``, ``dropped``,
+    ``note``, and ``token0``, ``token1``, … (six colours in turn). Any other role is shown as plain text.
+    """
+
+    model_config = _PLAIN
 
     label: str
     parts: tuple[tuple[str, str], ...]
@@ -104,6 +113,6 @@ Exhibit = Annotated[
 class Exhibits(BaseModel):
     """``log/exhibits.json``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _PLAIN
 
     exhibits: tuple[Exhibit, ...] = ()

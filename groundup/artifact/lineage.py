@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,19 @@ class Branch:
     record: Record
     via: str
     inputs: tuple[Branch, ...]
+
+    def walk(self) -> Iterator[Branch]:
+        """This artifact and all it is made from, each once, what is used before what uses it."""
+        seen: set[str] = set()
+
+        def visit(branch: Branch) -> Iterator[Branch]:
+            if branch.record.digest not in seen:
+                seen.add(branch.record.digest)
+                for child in branch.inputs:
+                    yield from visit(child)
+                yield branch
+
+        yield from visit(self)
 
     def as_json(self) -> dict[str, Any]:
         """The tree as plain data; a source lists its files with licence and origin."""
@@ -33,14 +47,17 @@ class Branch:
         }
 
 
-def trace(store: Store, record: Record, via: str = "") -> Branch:
-    """The lineage of an artifact; ArtifactError if an ancestor is gone from the workspace."""
+def grow(record: Record, find: Callable[[str], Record], via: str = "") -> Branch:
+    """The lineage of an artifact, where ``find`` gives the record with a digest."""
     inputs = tuple(
-        trace(store, store.open(link.digest, verify=False).record, field)
-        for field, links in sorted(record.inputs.items())
-        for link in links
+        grow(find(link.digest), find, field) for field, links in sorted(record.inputs.items()) for link in links
     )
     return Branch(record, via, inputs)
+
+
+def trace(store: Store, record: Record) -> Branch:
+    """The lineage of an artifact; ArtifactError if an ancestor is gone from the workspace."""
+    return grow(record, lambda digest: store.open(digest, verify=False).record)
 
 
 def own_sources(branch: Branch) -> list[dict[str, Any]]:

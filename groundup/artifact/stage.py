@@ -57,6 +57,7 @@ class Task:
 
     ``payload`` is empty at the start of every attempt; ``scratch`` keeps its content over a kill and is
     deleted when the artifact is committed. ``files`` maps each path in the configuration to where it lies.
+    ``records`` holds the records of all ancestors by digest, for a stage that tells where its input came from.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Task:
     scratch: Path
     progress: Progress
     exhibits: list[Exhibit] = field(default_factory=list)
+    records: Mapping[str, Record] = field(default_factory=dict)
 
     def input(self, name: str) -> Artifact:
         """The one artifact that the input field ``name`` refers to."""

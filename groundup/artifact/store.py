@@ -1,16 +1,15 @@
 """The workspace: artifacts whole or absent, the names that recipes gave them, and proof that no byte changed.
 
-    workspace/
-      artifacts/<digest16>/   payload files, record.json, log/
-      partial/<digest16>/     payload/ and scratch/ of a stage that has not finished
-      runs/<recipe>/          report.html, run.json
-      names.json              {"recipe/name": digest}
-      lock
+workspace/
+  artifacts/<digest16>/   payload files, record.json, log/
+  partial/<digest16>/     payload/ and scratch/ of a stage that has not finished
+  runs/<recipe>/          report.html, run.json
+  names.json              {"recipe/name": digest}
+  lock
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -67,7 +66,9 @@ class Store:
         try:
             return dict(read_json(self._names))
         except (ValueError, TypeError) as error:
-            raise ArtifactError(f"{self._names} is not readable ({error}); delete it and run the recipe again") from None
+            raise ArtifactError(
+                f"{self._names} is not readable ({error}); delete it and run the recipe again"
+            ) from None
 
     def find(self, reference: str, *, verify: bool = True) -> Artifact:
         """The artifact meant by ``base``, ``quickstart/base`` or the start of a digest."""
@@ -124,7 +125,7 @@ class Store:
         sync_folder(payload)
         target = self._folder(record.digest)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(payload, target)
+        payload.rename(target)
         sync_folder(target.parent)
         self.discard(record.digest)
         return Artifact(target, record)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from groundup.base.errors import RequestError, nearest
 
-EXECUTION = {"execution": True}
+EXECUTION: JsonDict = {"execution": True}
 
 
 def execution(default: Any, *, description: str, **limits: Any) -> Any:

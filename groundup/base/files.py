@@ -40,7 +40,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(beside)
         sync_file(beside)
-        os.replace(beside, path)
+        beside.replace(path)
         sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)

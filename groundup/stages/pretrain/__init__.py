@@ -1,0 +1,1 @@
+"""Tokens to a base model, by next-token prediction."""

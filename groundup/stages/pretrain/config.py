@@ -1,0 +1,106 @@
+"""What a recipe may say about pretraining."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from groundup.artifact.stage import InputRef, Node, Outcome, StageConfig, Task, need
+from groundup.base.units import Span
+from groundup.model.config import ModelConfig
+from groundup.model.count import training_memory
+from groundup.train.settings import LoopConfig, OptimizerConfig
+
+_BATCH_AT_DEPTH_4 = 2048
+_RATE_AT_DEPTH_4 = 4e-3
+
+
+class PretrainConfig(StageConfig):
+    """The model learns to guess the next token, over and over, on the training documents.
+
+    It starts from random numbers. At each step it reads a batch, and every weight is moved a little in the
+    direction that would have made the guesses better; the size of that move (the learning rate) rises at first
+    and then falls. Whether it learns rather than memorises shows on held-out documents, in bits per byte.
+
+    One dial, ``depth``, derives the shape, the batch and the learning rate; each can be set by itself.
+    """
+
+    stage: ClassVar[str] = "pretrain"
+    kind: ClassVar[str] = "model"
+
+    tokens: Annotated[str, InputRef("tokens")] = Field(description="the token store to learn from")
+    tokenizer: Annotated[str, InputRef("tokenizer")] = Field(description="the tokenizer that made them")
+    depth: int = Field(4, gt=0, le=128, description="transformer blocks; derives what is not set")
+    max_seq_len: int = Field(256, ge=16, description="context, in tokens")
+    horizon: Span = Field(Span(20e6, "tokens"), description="how long to train: tokens, steps or epochs")
+    hidden_size: int | None = Field(None, gt=0, description="width; 64 a layer if not set")
+    num_heads: int | None = Field(None, gt=0, description="query heads; hidden_size / 64 if not set")
+    num_kv_heads: int | None = Field(None, gt=0, description="key and value heads; num_heads if not set")
+    intermediate_size: int | None = Field(None, gt=0, description="feed-forward width; 8/3 of hidden_size if not set")
+    qk_norm: bool = Field(False, description="normalise queries and keys (exports as Qwen3 instead of Llama)")
+    tie_embeddings: bool = Field(True, description="share the embedding table with the output projection")
+    batch_tokens: int | None = Field(None, gt=0, description="tokens a step; grows with depth if not set")
+    micro_batch_tokens: int = Field(4096, gt=0, description="tokens computed at once, at most")
+    learning_rate: float | None = Field(None, gt=0, description="peak rate; falls with depth if not set")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="the rest of the optimizer's settings")
+    loop: LoopConfig = Field(LoopConfig(), description="arithmetic, validation, checkpoints, threads")
+    validation_tokens: int = Field(16_384, gt=0, description="held-out tokens for the curve, at most")
+    seed: int = Field(1, ge=0, description="of the initial weights")
+
+    def model_config_for(self, vocab_size: int) -> ModelConfig:
+        """The model's shape; RequestError if the parts set by hand don't fit together."""
+        hidden_size = self.hidden_size or 64 * self.depth
+        num_heads = self.num_heads or max(1, hidden_size // 64)
+        need(
+            hidden_size % num_heads == 0 and (hidden_size // num_heads) % 2 == 0,
+            f"hidden_size {hidden_size} must divide into num_heads {num_heads} heads of even width",
+        )
+        # The table's length is rounded up so that its rows split evenly over ranks and tiles.
+        fields = {
+            "vocab_size": -(-vocab_size // 64) * 64,
+            "num_layers": self.depth,
+            "hidden_size": hidden_size,
+            "num_heads": num_heads,
+            "num_kv_heads": self.num_kv_heads or num_heads,
+            "head_dim": hidden_size // num_heads,
+            "intermediate_size": self.intermediate_size or -(-hidden_size * 8 // (3 * 64)) * 64,
+            "max_seq_len": self.max_seq_len,
+            "qk_norm": self.qk_norm,
+            "tie_embeddings": self.tie_embeddings,
+        }
+        return ModelConfig.parse(fields, "model shape")
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens a step, a whole number of rows: batch grows as compute^0.38, depth^1.5 (nanochat's fit, rounded)."""
+        wanted = self.batch_tokens or _BATCH_AT_DEPTH_4 * (self.depth / 4) ** 1.5
+        return max(1, round(wanted / self.max_seq_len)) * self.max_seq_len
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The peak rate: inverse to width, as for Adam under mu-P (Yang et al. 2022, table 3)."""
+        return self.learning_rate or _RATE_AT_DEPTH_4 * 4 / self.depth
+
+    def check(self, node: Node) -> None:
+        where = f"artifact {node.name!r}"
+        tokenizer = node.input("tokenizer")
+        need(
+            node.input("tokens").input("tokenizer").digest == tokenizer.digest,
+            f"{where}: the tokens were made with another tokenizer than {tokenizer.name!r}",
+        )
+        self.model_config_for(_vocab_size(node))
+
+    def memory(self, node: Node) -> int:
+        batch = min(self.micro_batch_tokens, self.step_tokens)
+        return training_memory(self.model_config_for(_vocab_size(node)), batch) + 400 * 2**20
+
+    def run(self, task: Task) -> Outcome:
+        from groundup.stages.pretrain.run import run
+
+        return run(self, task)
+
+
+def _vocab_size(node: Node) -> int:
+    size: int = node.input("tokenizer").config.vocab_size  # type: ignore[attr-defined]
+    return size

@@ -1,0 +1,1 @@
+"""Corpus to tokenizer, and corpus and tokenizer to tokens."""

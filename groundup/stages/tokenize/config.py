@@ -1,0 +1,51 @@
+"""What a recipe may say about tokenizers and token stores."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from groundup.artifact.stage import InputRef, Outcome, StageConfig, Task
+
+
+class TokenizerConfig(StageConfig):
+    """A model reads numbers, not letters. The tokenizer is the list of pieces that text is cut into.
+
+    Byte-level BPE starts from the 256 bytes, so that any text can be written, and keeps joining the pair of
+    pieces that stands side by side most often in the training documents, until the list is as long as asked.
+    Frequent words end up as one piece, rare ones as several. Held-out documents are not looked at.
+    """
+
+    stage: ClassVar[str] = "tokenizer"
+    kind: ClassVar[str] = "tokenizer"
+
+    corpus: Annotated[str, InputRef("corpus")] = Field(description="the corpus to learn from")
+    vocab_size: int = Field(4096, ge=300, description="entries, bytes and special tokens included")
+
+    def run(self, task: Task) -> Outcome:
+        from groundup.stages.tokenize.train_tokenizer import run
+
+        return run(self, task)
+
+
+class TokensConfig(StageConfig):
+    """The corpus as numbers, in the order in which the model will read it.
+
+    Every document is encoded and closed with an end-of-text token. The order of the documents is shuffled anew
+    for each epoch by a sort on (seed, epoch, document), and written down, so that every training step can be
+    traced to its documents. Held-out documents go to a store of their own.
+    """
+
+    stage: ClassVar[str] = "tokens"
+    kind: ClassVar[str] = "tokens"
+
+    corpus: Annotated[str, InputRef("corpus")] = Field(description="the corpus to encode")
+    tokenizer: Annotated[str, InputRef("tokenizer")] = Field(description="the tokenizer to encode it with")
+    epochs: int = Field(4, gt=0, description="passes over the data for which an order is written down")
+    seed: int = Field(1, ge=0, description="of the order")
+
+    def run(self, task: Task) -> Outcome:
+        from groundup.stages.tokenize.encode import run
+
+        return run(self, task)

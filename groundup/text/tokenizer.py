@@ -1,0 +1,149 @@
+"""Tokenizers: byte-level BPE over the ``tokenizers`` library, with special tokens that people's text can't make.
+
+On disk: ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.jinja``, as transformers reads them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from groundup.base.errors import ArtifactError, DataError, missing_extra
+from groundup.base.files import write_json, write_text
+from groundup.text.template import CHAT_TEMPLATE, END_OF_TEXT, PAD, TURN_END, TURN_START, ChatMessage, ChatTemplate
+
+try:
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+except ImportError as error:
+    raise missing_extra("tokenizers", "train") from error
+
+FILES: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+SPECIAL_TOKENS: Final = (END_OF_TEXT, PAD, TURN_START, TURN_END, *(f"<|reserved_{i}|>" for i in range(4)))
+
+# The split of Llama 3 and GPT-4: contractions, words with one leading mark, up to three digits, punctuation,
+# line breaks, spaces. llama.cpp knows it as "llama-bpe", so that exported models tokenize alike.
+_PATTERN: Final = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@dataclass(frozen=True)
+class ChatTokens:
+    """An encoded conversation; ``trained[i]`` says whether token ``ids[i]`` is one the model should learn to say."""
+
+    ids: list[int]
+    trained: list[bool]
+
+
+class Tokenizer:
+    """Encodes and decodes. Text given to ``encode`` never yields a special token; only the chat template does."""
+
+    def __init__(self, backend: tokenizers.Tokenizer, chat_template: str = CHAT_TEMPLATE) -> None:
+        backend.encode_special_tokens = True
+        self._backend = backend
+        added = backend.get_added_tokens_decoder()
+        self.special_tokens = {token.content: index for index, token in sorted(added.items()) if token.special}
+        for name in (END_OF_TEXT, PAD, TURN_END):
+            if name not in self.special_tokens:
+                raise DataError(f"the tokenizer lacks the special token {name}")
+        self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
+        self.eos_id = self.special_tokens[END_OF_TEXT]
+        self.pad_id = self.special_tokens[PAD]
+        self.stop_ids = frozenset({self.eos_id, self.special_tokens[TURN_END]})
+        self.template = ChatTemplate(chat_template, list(self.special_tokens))
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Read ``tokenizer.json`` and ``chat_template.jinja`` from a folder; ArtifactError if they can't be read."""
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+            template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        except Exception as error:  # the library raises bare Exception for whatever it can't parse
+            raise ArtifactError(f"no readable tokenizer in {folder}: {error}") from error
+        return cls(backend, template)
+
+    def save(self, folder: Path, max_seq_len: int | None = None) -> None:
+        """Write the files that ``load`` and transformers read."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "tokenizer.json", json.dumps(json.loads(self._backend.to_str()), ensure_ascii=False))
+        write_text(folder / "chat_template.jinja", self.template.source)
+        config: dict[str, Any] = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": END_OF_TEXT,
+            "eos_token": TURN_END,
+            "pad_token": PAD,
+            "additional_special_tokens": [t for t in self.special_tokens if t not in {END_OF_TEXT, TURN_END, PAD}],
+            "clean_up_tokenization_spaces": False,
+            "chat_template": self.template.source,
+        }
+        if max_seq_len is not None:
+            config["model_max_length"] = max_seq_len
+        write_json(folder / "tokenizer_config.json", config)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, none of them special."""
+        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of several texts, in parallel."""
+        return [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_chat(self, messages: Sequence[ChatMessage], *, add_generation_prompt: bool = False) -> ChatTokens:
+        """Render and encode a conversation; DataError if the template can't be trained on."""
+        rendered = self.template.render(messages, add_generation_prompt=add_generation_prompt)
+        ids: list[int] = []
+        trained: list[bool] = []
+        position = 0
+        for piece in rendered.pieces:
+            if piece.special:
+                found, starts = [self.special_tokens[piece.text]], [0]
+            else:
+                encoding = self._backend.encode(piece.text, add_special_tokens=False)
+                found, starts = encoding.ids, [start for start, _ in encoding.offsets]
+            ids += found
+            trained += [any(a <= position + start < b for a, b in rendered.trained) for start in starts]
+            position += len(piece.text)
+        return ChatTokens(ids, trained)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens are left out, incomplete UTF-8 becomes U+FFFD."""
+        text: str = self._backend.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def decode_visibly(self, ids: Sequence[int]) -> str:
+        """The text of ids with special tokens written out, for people to look at."""
+        text: str = self._backend.decode(list(ids), skip_special_tokens=False)
+        return text
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Learn byte-level BPE merges (Sennrich et al. 2016; bytes as in GPT-2) on ``texts``.
+
+    All 256 bytes are in the vocabulary, so every text can be encoded and decoded without loss. DataError if the
+    texts don't hold enough different words for ``vocab_size`` entries.
+    """
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    size = backend.get_vocab_size(with_added_tokens=True)
+    if size < vocab_size:
+        raise DataError(f"the corpus supports only {size} vocabulary entries of {vocab_size}; lower vocab_size")
+    return Tokenizer(backend)
