@@ -46,7 +46,7 @@ class _Shape:
     note_chars: int
 
 
-_WIDE: Final = _Shape(False, 124, 54, 30, 16, 7, 15, 19)
+_WIDE: Final = _Shape(False, 132, 54, 30, 16, 7, 14, 20)
 _TALL: Final = _Shape(True, 50, 112, 30, 12, 7, 13, 17)
 
 

@@ -25,7 +25,7 @@ from groundup.artifact.record import LOG_FOLDER, Cost, Record
 from groundup.artifact.stage import Artifact, StageConfig
 from groundup.base.errors import ArtifactError
 from groundup.base.files import read_json
-from groundup.base.units import human_bytes
+from groundup.base.units import human_bytes, human_time
 
 EXHIBITS: Final = LOG_FOLDER + "exhibits.json"
 KIND_COLOURS: Final = 10
@@ -227,13 +227,18 @@ def _boxes(sections: Sequence[Section]) -> list[Box]:
         Box(
             key=section.anchor,
             name=section.record.name,
-            note=f"{section.record.stage} · {duration(section.record.cost.seconds)}",
+            note=_note(section.record),
             href=f"#{section.anchor}",
             colour=section.colour,
             after=tuple(dict.fromkeys(anchor for _, _, anchor in section.inputs)),
         )
         for section in sections
     ]
+
+
+def _note(record: Record) -> str:
+    took = duration(record.cost.seconds) if record.cost.seconds < 60 else f"{human_time(record.cost.seconds)} min"
+    return took if record.stage == record.name else f"{record.stage} · {took}"
 
 
 def _lineage(sections: Sequence[Section]) -> list[Leaf]:

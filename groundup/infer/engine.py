@@ -204,6 +204,16 @@ def _pad(rows: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
     return ids, ids, kept
 
 
+def _pieces(indices: list[int], requests: Sequence[Request]) -> Iterator[list[int]]:
+    """The requests that share one context, by length, in runs within the bound: many documents share a mere start."""
+    ranked = sorted(indices, key=lambda index: (len(requests[index][1]), index))
+    while ranked:
+        context, longest = requests[ranked[-1]]
+        rows = max(1, _SCORE_TOKENS // (len(context) + len(longest)))
+        yield ranked[-rows:]
+        del ranked[-rows:]
+
+
 def _groups(
     by_context: dict[tuple[int, ...], list[int]], requests: Sequence[Request]
 ) -> Iterator[list[tuple[tuple[int, ...], list[int]]]]:
@@ -212,7 +222,8 @@ def _groups(
     def size(item: tuple[tuple[int, ...], list[int]]) -> int:
         return len(item[0]) + max(len(requests[index][1]) for index in item[1])
 
-    ordered = sorted(by_context.items(), key=lambda item: (len(item[1]) > 1, size(item), item[0]))
+    pieces = [(context, piece) for context, indices in by_context.items() for piece in _pieces(indices, requests)]
+    ordered = sorted(pieces, key=lambda item: (len(item[1]) > 1, size(item), item[0]))
     group: list[tuple[tuple[int, ...], list[int]]] = []
     rows = 0
     for item in ordered:

@@ -1,1 +1,1 @@
-"""Layer 5, serve: a model behind an OpenAI-shaped HTTP interface and a page."""
+"""Layer 5, serve: talking to models, in the terminal, over HTTP and on a page."""

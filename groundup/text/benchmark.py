@@ -89,9 +89,9 @@ class Benchmark(Config):
             raise ValueError(_unknown(name))
         packaged = BENCHMARKS[name].packaged
         if data.get("rows") is None:
-            if packaged is None:
+            if packaged is None and set(data) <= {"name", "rows"}:
                 raise ValueError(f"benchmark {name!r} does not come with groundup: write {{name: {name}, rows: PATH}}")
-            return {**data, "rows": packaged}
+            return {**data, "rows": packaged} if packaged else data
         return data
 
 

@@ -1,9 +1,12 @@
-"""The token store: Megatron's ``.bin``/``.idx`` pair, one document a sequence, and the recorded order of documents.
+"""The token store: Megatron's ``.bin``/``.idx`` pair, one document a sequence, and the recorded order of rows.
 
 ``NAME.bin`` holds the ids of all documents back to back (uint16, or int32 for vocabularies above 65,500);
 ``NAME.idx`` their sizes and byte offsets (Megatron-LM, ``megatron/core/datasets/indexed_dataset.py``). Each
-document ends with the end-of-text id. ``order.npy`` (int32, epochs by documents) is the shuffled order in which
-training reads them.
+document ends with the end-of-text id.
+
+For training the documents are packed back to back and cut into rows: row r is positions [r * seq_len, (r + 1) *
+seq_len], the last of which is only a target and the first input of the next row. ``order.npy`` (int32, epochs by
+rows) is the shuffled order in which the rows are read, so that a batch mixes many documents.
 """
 
 from __future__ import annotations
@@ -50,26 +53,40 @@ def write_store(path: Path, documents: Iterable[list[int]], dtype: np.dtype[Any]
     return int(lengths.sum(dtype=np.int64))
 
 
-def shuffled_order(document_ids: list[str], epochs: int, seed: int) -> Order:
-    """The order of documents in each epoch: a keyed sort on (seed, epoch, document id), int32 (epochs, documents)."""
-    order = np.empty((epochs, len(document_ids)), dtype=np.int32)
+def num_rows(num_tokens: int, seq_len: int) -> int:
+    """Whole rows in a stream; the last target needs one more token than the inputs."""
+    return max(0, (num_tokens - 1) // seq_len)
+
+
+def shuffled_rows(rows: int, epochs: int, seed: int) -> Order:
+    """The order of rows in each epoch, int32 (epochs, rows): a sort by a hash of (seed, epoch, row).
+
+    Being keyed, the order doesn't depend on how many workers read it. The hash is splitmix64 (Steele et al. 2014).
+    """
+    order = np.empty((epochs, rows), dtype=np.int32)
     for epoch in range(epochs):
-        keys = np.asarray([derive(seed, "order", epoch, name) for name in document_ids], dtype=np.int64)
-        order[epoch] = np.argsort(keys, kind="stable")
+        mixed = np.arange(1, rows + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        mixed += np.uint64(derive(seed, "order", epoch))
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        order[epoch] = np.argsort(mixed ^ (mixed >> np.uint64(31)), kind="stable")
     return order
 
 
 @dataclass(frozen=True)
 class TokenStore:
-    """Documents of token ids, memory-mapped. ``ids`` is flat; document i is ids[offsets[i]:offsets[i+1]]."""
+    """Documents of token ids, memory-mapped. ``ids`` is flat; document i is ids[offsets[i]:offsets[i+1]].
+
+    ``order`` is that of rows, None for a store that isn't trained on.
+    """
 
     ids: Ids
     offsets: npt.NDArray[np.int64]
-    order: Order
+    order: Order | None
 
     @classmethod
     def open(cls, folder: Path, split: str = "train") -> TokenStore:
-        """Open ``folder/split.bin``; ArtifactError if the pair is damaged. Held-out stores have no order."""
+        """Open ``folder/split.bin``; ArtifactError if the pair is damaged."""
         index = folder / f"{split}.idx"
         try:
             raw = index.read_bytes()
@@ -91,8 +108,6 @@ class TokenStore:
         np.cumsum(sizes, out=offsets[1:])
         if offsets[-1] != len(ids):
             raise ArtifactError(f"{data} holds {len(ids)} tokens, its index says {offsets[-1]}")
-        if order is None:
-            order = np.arange(count, dtype=np.int32)[None]
         return cls(ids, offsets, order)
 
     @property
@@ -109,6 +124,13 @@ class TokenStore:
         """The ids of one document, its closing end-of-text id included."""
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
-    def epoch_tokens(self, epoch: int) -> Ids:
-        """All ids of an epoch in the order in which training reads them."""
-        return np.concatenate([self.document(int(index)) for index in self.order[epoch]])
+    def row(self, index: int, seq_len: int) -> Ids:
+        """The seq_len + 1 ids of a row."""
+        return self.ids[index * seq_len : (index + 1) * seq_len + 1]
+
+    def training_tokens(self, seen: int, seq_len: int) -> Ids:
+        """The ids that a run of ``seen`` tokens has read, each once, in the order of its first epoch or of the store."""
+        rows = num_rows(self.num_tokens, seq_len)
+        if self.order is None or seen >= rows * seq_len:
+            return self.ids[: rows * seq_len + 1]
+        return np.concatenate([self.row(int(r), seq_len)[:-1] for r in self.order[0][: -(-seen // seq_len)]])[:seen]

@@ -160,7 +160,7 @@ class _Run:
             with precision.autocast(self.precision, self.device):
                 total, values = self.objective(self.model, batch)
             (total / weight).backward()
-            loss += float(total) / weight
+            loss += float(total.detach()) / weight
             for name, value in values.items():
                 extras[name] = extras.get(name, 0.0) + value / weight
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip))

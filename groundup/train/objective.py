@@ -70,6 +70,6 @@ class DirectPreference:
         margin = self.beta * (chosen - rejected)
         values = {
             "accuracy": float((margin > 0).sum() + 0.5 * (margin == 0).sum()),
-            "margin": float(margin.sum()),
+            "margin": float(margin.detach().sum()),
         }
         return -F.logsigmoid(margin).sum(), values

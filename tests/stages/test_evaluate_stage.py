@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from groundup.artifact.record import Cost, InputLink, Record
 from groundup.artifact.stage import Artifact, Node, Outcome, Task
@@ -17,12 +19,13 @@ from groundup.artifact.store import scan
 from groundup.artifact.terms import Terms
 from groundup.base.errors import DataError, RequestError
 from groundup.base.progress import Silent
+from groundup.infer.engine import Engine
 from groundup.model.config import ModelConfig
 from groundup.model.exchange import huggingface
 from groundup.model.transformer import Transformer, initialise
 from groundup.stages.evaluate.config import EvaluateConfig
 from groundup.text.document import CORPUS, write_rows
-from groundup.text.shards import shuffled_order, token_dtype, write_store
+from groundup.text.shards import TokenStore, num_rows, shuffled_rows, token_dtype, write_store
 from groundup.text.tokenizer import Tokenizer, train_bpe
 
 WHO = ("fox", "girl", "king", "bear", "boy", "cat", "queen", "dog", "bird", "old man")
@@ -34,7 +37,9 @@ def story(number: int) -> tuple[str, str]:
     """A beginning and an ending that belong together."""
     draw = random.Random(number)
     who, where, what, friend = draw.choice(WHO), draw.choice(WHERE), draw.choice(WHAT), draw.choice(WHO)
-    beginning = f"Once the {who} went to the {where} and found {what}. The {friend} came along and wanted to see {what}."
+    beginning = (
+        f"Once the {who} went to the {where} and found {what}. The {friend} came along and wanted to see {what}."
+    )
     return beginning, f"So the {who} gave {what} to the {friend} and they went home from the {where}."
 
 
@@ -43,9 +48,7 @@ def record(name: str, kind: str, stage: str, folder: Path, metrics: dict[str, An
         field: [InputLink(name=one.record.name, kind=one.record.kind, digest=one.record.digest)]
         for field, one in inputs.items()
     }
-    cost = Cost(
-        seconds=0, cpu_seconds=0, peak_memory_bytes=0, energy_joules=0, watts_per_core=6, attempts=1
-    )
+    cost = Cost(seconds=0, cpu_seconds=0, peak_memory_bytes=0, energy_joules=0, watts_per_core=6, attempts=1)
     made = Record(
         format=1,
         name=name,
@@ -74,8 +77,8 @@ def make_corpus(folder: Path, held_out: int) -> Artifact:
         split = "held_out" if number < held_out else "train"
         source = "tales" if number % 2 else "fables"
         rows.append(
-            {"id": f"{number:032x}", "text": text, "source": source, "record": str(number), "url": None, "licence": "CC0",
-             "language": "eng_Latn", "language_score": 1.0, "split": split, "chars": len(text)}
+            {"id": f"{number:032x}", "text": text, "source": source, "record": str(number), "url": None,
+             "licence": "CC0", "language": "eng_Latn", "language_score": 1.0, "split": split, "chars": len(text)}
         )  # fmt: skip
     folder.mkdir()
     write_rows(folder / "corpus.parquet", CORPUS, rows)
@@ -91,8 +94,13 @@ def make_tokens(folder: Path, corpus: Artifact, tokenizer: Tokenizer) -> Artifac
         encoded = [[*tokenizer.encode(row["text"]), tokenizer.eos_id] for row in rows if row["split"] == split]
         write_store(folder / split, encoded, token_dtype(tokenizer.vocab_size))
     train = [row for row in rows if row["split"] == "train"]
-    np.save(folder / "order.npy", shuffled_order([row["id"] for row in train], 2, 1))
-    metrics = {"vocab_size": tokenizer.vocab_size, "train_bytes": sum(len(row["text"].encode()) for row in train)}
+    total = TokenStore.open(folder).num_tokens
+    np.save(folder / "order.npy", shuffled_rows(num_rows(total, 64), 2, 1))
+    metrics = {
+        "vocab_size": tokenizer.vocab_size,
+        "max_seq_len": 64,
+        "train_bytes": sum(len(row["text"].encode()) for row in train),
+    }
     return record("tokens", "tokens", "tokens", folder, metrics, corpus=corpus)
 
 
@@ -151,8 +159,11 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("evaluate"))
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # models of this size lose more to waiting for threads than they gain
+    yield World(tmp_path_factory.mktemp("evaluate"))
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -162,10 +173,6 @@ def done(world: World) -> tuple[Outcome, Task]:
 
 def test_bits_per_byte_is_the_log_probability_of_the_documents(world: World, done: tuple[Outcome, Task]) -> None:
     """Recomputed one token at a time, from the model's own logits, with the context that the windows promise."""
-    import torch
-
-    from groundup.infer.engine import Engine
-
     model, tokenizer = Engine.load(world.base.path).model, world.tokenizer
     rows = [row for row in json.loads((world.corpus.path / "rows.json").read_text()) if row["split"] == "held_out"]
     bits = size = 0.0
@@ -309,9 +316,7 @@ def test_bad_configurations_get_one_line(world: World, fields: dict[str, Any], m
         ({"models": ["baselines"]}, "rename the model baselines"),
     ],
 )
-def test_what_is_known_to_fail_is_refused_before_the_start(
-    world: World, fields: dict[str, Any], message: str
-) -> None:
+def test_what_is_known_to_fail_is_refused_before_the_start(world: World, fields: dict[str, Any], message: str) -> None:
     config = world.config(**fields)
     with pytest.raises(RequestError, match=message):
         config.check(Node("scores", config, {}, {}, "0" * 64))

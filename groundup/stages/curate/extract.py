@@ -1,7 +1,7 @@
 """The main text of a page, without menus, scripts and markup.
 
-resiliparse (Bevendorff et al. 2018) parses HTML as browsers do and drops what its rules take for navigation; block
-structure becomes line breaks, ``<pre>`` keeps its own. The encoding is the page's byte order mark or ``<meta
+resiliparse (Bevendorff et al. 2018) parses HTML as browsers do and drops what its rules take for navigation, short
+lists included; block structure becomes line breaks, ``<pre>`` keeps its own. The encoding is the page's byte order mark or ``<meta
 charset>``, or else what Mozilla's detector finds. Plain text and Markdown pass as they are.
 """
 

@@ -18,7 +18,7 @@ UNKNOWN: Final = "und_Zzzz"
 def identify(text: str) -> tuple[str, float]:
     """(label, score from 0 to 1) of the first SAMPLE_CHARS characters; a label such as ``eng_Latn``."""
     code, score = _identifier().classify(text[:SAMPLE_CHARS])
-    return LABELS.get(code, UNKNOWN), round(float(score), 6)
+    return LABELS.get(code, UNKNOWN), round(float(score), 4)
 
 
 @lru_cache(maxsize=1)

@@ -124,9 +124,10 @@ def _addresses(text: str) -> tuple[str, int]:
 
 def _is_public(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_global
+        found = ipaddress.ip_address(address)
     except ValueError:
         return False
+    return found.is_global and not found.is_multicast
 
 
 def _cards(text: str) -> tuple[str, int]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,8 +18,8 @@ from groundup.stages.curate.document import Document, process
 from groundup.text.overlap import OverlapIndex
 
 BATCH_BYTES: Final = 1 << 20
-WORTH_A_POOL: Final = 2 << 20
-"""Bytes of pages from which starting processes (about a second) pays."""
+WORTH_A_POOL: Final = 1 << 20
+"""Bytes of compressed pages from which starting processes (about a second) pays."""
 
 Page = Mapping[str, Any]
 
@@ -48,6 +51,15 @@ def process_all(pages: Iterable[Page], config: CurateConfig, index: OverlapIndex
 def _start(config: CurateConfig, index: OverlapIndex) -> None:
     global _state
     _state = config, index
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent can't tell its workers to stop, and they would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _process_batch(batch: list[Page]) -> list[Document]:

@@ -23,7 +23,7 @@ from groundup.stages.evaluate.models import (
 )
 from groundup.stages.evaluate.ngram import NgramModel
 from groundup.stages.evaluate.scores import XZ, Baselines, Findings, Measured, assemble, flat, rounded
-from groundup.text.shards import TokenStore
+from groundup.text.shards import Ids, TokenStore
 from groundup.text.tokenizer import Tokenizer
 
 NGRAM_ORDER: Final = 5
@@ -41,11 +41,14 @@ def run(config: EvaluateConfig, task: Task) -> Outcome:
     with _harness(config, task) as harness:
         measured = [_measure(model, config, task, documents, harness) for model in models]
     store = TokenStore.open(tokens.path)
+    seq_len = int(tokens.record.metrics["max_seq_len"])
     seen = _tokens_seen(models, store)
     baselines = None
     if held_out is not None and documents is not None:
         task.progress.update("counting n-grams", 0, seen, "tokens")
-        baselines = _baselines(held_out, documents, store, seen, Tokenizer.load(models[0].path))
+        baselines = _baselines(
+            held_out, documents, store.training_tokens(seen, seq_len), Tokenizer.load(models[0].path)
+        )
     findings = assemble(measured, held_out, baselines, config.confidence)
     _write(findings, task)
     train_bytes = round(tokens.record.metrics["train_bytes"] * seen / store.num_tokens)
@@ -100,16 +103,14 @@ def _tokens_seen(models: tuple[Artifact, ...], store: TokenStore) -> int:
     return store.num_tokens
 
 
-def _baselines(
-    held_out: HeldOut, documents: list[list[int]], store: TokenStore, seen: int, tokenizer: Tokenizer
-) -> Baselines:
+def _baselines(held_out: HeldOut, documents: list[list[int]], training: Ids, tokenizer: Tokenizer) -> Baselines:
     """Both baselines; the n-gram model counts the very tokens that the base model was trained on."""
-    counted = NgramModel.fit(store.epoch_tokens(0)[:seen], tokenizer.vocab_size, tokenizer.eos_id, NGRAM_ORDER)
+    counted = NgramModel.fit(training, tokenizer.vocab_size, tokenizer.eos_id, NGRAM_ORDER)
     return Baselines(
         xz_bits=xz_bits(held_out),
         ngram_bits=ngram_bits(counted, documents),
         ngram_name=f"kneser_ney_{NGRAM_ORDER}gram",
-        ngram_tokens=seen,
+        ngram_tokens=len(training),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from groundup.base.units import human_bytes, human_count
 from groundup.stages.evaluate.config import BITS_PER_BYTE
 from groundup.stages.evaluate.models import CHAT_STAGES
-from groundup.stages.evaluate.scores import XZ, Benchmarked, Findings, Measured
+from groundup.stages.evaluate.scores import XZ, Benchmarked, Findings, Measured, compare_bits
 
 WORLD_BYTES = 10**9
 """Below this much training text a model can't have met most facts even once: an encyclopaedia is larger."""
@@ -112,8 +112,13 @@ def _language(findings: Findings, base: Measured) -> list[str]:
 
 
 def _after_training(findings: Findings, base: Measured, last: Measured) -> str:
+    assert findings.held_out is not None and base.bits is not None and last.bits is not None
     before, after = (findings.score(model.name, BITS_PER_BYTE).estimate.value for model in (base, last))
     change = f"{last.name} needs {after:.3f} bits a byte where {base.name} needs {before:.3f}"
-    if after > before:
-        return f"{change}: learning to answer cost some of the skill to continue documents."
-    return f"{change}: learning to answer cost nothing of the skill to continue documents."
+    compared = compare_bits(base.name, last.name, base.bits, last.bits, findings.held_out, findings.confidence)
+    effect = {
+        "worse": "cost some of the skill to continue documents",
+        "better": "cost none of the skill to continue documents",
+        "can't tell": "changed nothing that can be told about the skill to continue documents",
+    }[compared.verdict]
+    return f"{change}: learning to answer {effect}."

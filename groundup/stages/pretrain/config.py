@@ -14,6 +14,7 @@ from groundup.train.settings import LoopConfig, OptimizerConfig
 
 _BATCH_AT_DEPTH_4 = 2048
 _RATE_AT_DEPTH_4 = 4e-3
+_RUNTIME_BYTES = 400 * 2**20  # Python, torch and its buffers
 
 
 class PretrainConfig(StageConfig):
@@ -32,8 +33,9 @@ class PretrainConfig(StageConfig):
     tokens: Annotated[str, InputRef("tokens")] = Field(description="the token store to learn from")
     tokenizer: Annotated[str, InputRef("tokenizer")] = Field(description="the tokenizer that made them")
     depth: int = Field(4, gt=0, le=128, description="transformer blocks; derives what is not set")
-    max_seq_len: int = Field(256, ge=16, description="context, in tokens")
-    horizon: Span = Field(Span(20e6, "tokens"), description="how long to train: tokens, steps or epochs")
+    horizon: Span | None = Field(
+        None, description="how long to train: tokens, steps or epochs; 20 tokens a parameter if not set"
+    )
     hidden_size: int | None = Field(None, gt=0, description="width; 64 a layer if not set")
     num_heads: int | None = Field(None, gt=0, description="query heads; hidden_size / 64 if not set")
     num_kv_heads: int | None = Field(None, gt=0, description="key and value heads; num_heads if not set")
@@ -48,7 +50,7 @@ class PretrainConfig(StageConfig):
     validation_tokens: int = Field(16_384, gt=0, description="held-out tokens for the curve, at most")
     seed: int = Field(1, ge=0, description="of the initial weights")
 
-    def model_config_for(self, vocab_size: int) -> ModelConfig:
+    def model_config_for(self, vocab_size: int, max_seq_len: int) -> ModelConfig:
         """The model's shape; RequestError if the parts set by hand don't fit together."""
         hidden_size = self.hidden_size or 64 * self.depth
         num_heads = self.num_heads or max(1, hidden_size // 64)
@@ -65,17 +67,15 @@ class PretrainConfig(StageConfig):
             "num_kv_heads": self.num_kv_heads or num_heads,
             "head_dim": hidden_size // num_heads,
             "intermediate_size": self.intermediate_size or -(-hidden_size * 8 // (3 * 64)) * 64,
-            "max_seq_len": self.max_seq_len,
+            "max_seq_len": max_seq_len,
             "qk_norm": self.qk_norm,
             "tie_embeddings": self.tie_embeddings,
         }
         return ModelConfig.parse(fields, "model shape")
 
-    @property
-    def step_tokens(self) -> int:
-        """Tokens a step, a whole number of rows: batch grows as compute^0.38, depth^1.5 (nanochat's fit, rounded)."""
-        wanted = self.batch_tokens or _BATCH_AT_DEPTH_4 * (self.depth / 4) ** 1.5
-        return max(1, round(wanted / self.max_seq_len)) * self.max_seq_len
+    def rows_per_step(self, max_seq_len: int) -> int:
+        """Rows a step: the batch in tokens grows as compute^0.38, depth^1.5 (nanochat's fit, rounded)."""
+        return max(1, round((self.batch_tokens or _BATCH_AT_DEPTH_4 * (self.depth / 4) ** 1.5) / max_seq_len))
 
     @property
     def peak_learning_rate(self) -> float:
@@ -89,11 +89,18 @@ class PretrainConfig(StageConfig):
             node.input("tokens").input("tokenizer").digest == tokenizer.digest,
             f"{where}: the tokens were made with another tokenizer than {tokenizer.name!r}",
         )
-        self.model_config_for(_vocab_size(node))
+        self._shape(node)
 
     def memory(self, node: Node) -> int:
-        batch = min(self.micro_batch_tokens, self.step_tokens)
-        return training_memory(self.model_config_for(_vocab_size(node)), batch) + 400 * 2**20
+        shape = self._shape(node)
+        batch = max(shape.max_seq_len, self.micro_batch_tokens)
+        batch = min(batch, self.rows_per_step(shape.max_seq_len) * shape.max_seq_len)
+        return training_memory(shape, batch) + _RUNTIME_BYTES
+
+    def _shape(self, node: Node) -> ModelConfig:
+        return self.model_config_for(
+            _field(node.input("tokenizer"), "vocab_size"), _field(node.input("tokens"), "max_seq_len")
+        )
 
     def run(self, task: Task) -> Outcome:
         from groundup.stages.pretrain.run import run
@@ -101,6 +108,7 @@ class PretrainConfig(StageConfig):
         return run(self, task)
 
 
-def _vocab_size(node: Node) -> int:
-    size: int = node.input("tokenizer").config.vocab_size  # type: ignore[attr-defined]
-    return size
+def _field(node: Node, name: str) -> int:
+    """A field of another stage's configuration, read by name: stages don't import each other."""
+    value: int = getattr(node.config, name)
+    return value

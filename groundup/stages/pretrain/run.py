@@ -8,13 +8,13 @@ from groundup.artifact.exhibit import Facts, Lines, Series
 from groundup.artifact.stage import Outcome, Task
 from groundup.base.errors import RequestError
 from groundup.base.seeds import derive
-from groundup.base.units import human_count
+from groundup.base.units import Span, human_count
 from groundup.model import count
 from groundup.model.exchange import huggingface
 from groundup.model.transformer import Transformer, initialise
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.stages.pretrain.validation import HeldOut
-from groundup.text.shards import TokenStore
+from groundup.text.shards import TokenStore, num_rows
 from groundup.text.tokenizer import Tokenizer
 from groundup.train.logs import write_logs
 from groundup.train.loop import History, train
@@ -28,21 +28,25 @@ def run(config: PretrainConfig, task: Task) -> Outcome:
     tokens = task.input("tokens")
     tokenizer = Tokenizer.load(task.input("tokenizer").path)
     store = TokenStore.open(tokens.path)
-    num_steps = config.horizon.tokens(config.step_tokens, store.num_tokens) // config.step_tokens
+    seq_len = int(tokens.record.metrics["max_seq_len"])
+    shape = config.model_config_for(tokenizer.vocab_size, seq_len)
+    rows = config.rows_per_step(seq_len)
+    horizon = config.horizon or Span(20.0 * count.parameters(shape), "tokens")
+    epoch_tokens = num_rows(store.num_tokens, seq_len) * seq_len
+    num_steps = horizon.tokens(rows * seq_len, epoch_tokens) // (rows * seq_len)
     if num_steps < 1:
-        raise RequestError(f"horizon {config.horizon} is shorter than one step of {config.step_tokens} tokens")
-    shape = config.model_config_for(tokenizer.vocab_size)
+        raise RequestError(f"horizon {horizon} is shorter than one step of {rows * seq_len} tokens")
     model = Transformer(shape)
     initialise(model, derive(config.seed, "weights"))
     model.to(default_device())
     steps = PackedSteps(
         store=store,
-        seq_len=config.max_seq_len,
-        rows_per_step=config.step_tokens // config.max_seq_len,
-        rows_per_batch=max(1, config.micro_batch_tokens // config.max_seq_len),
+        seq_len=seq_len,
+        rows_per_step=rows,
+        rows_per_batch=max(1, config.micro_batch_tokens // seq_len),
         num_steps=num_steps,
     )
-    held_out = HeldOut.open(tokens, config.max_seq_len, config.validation_tokens)
+    held_out = HeldOut.open(tokens, seq_len, config.validation_tokens)
     history = train(
         model,
         steps,
@@ -57,20 +61,20 @@ def run(config: PretrainConfig, task: Task) -> Outcome:
     huggingface.save(
         model.cpu(), task.payload, bos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, stop_ids=tokenizer.stop_ids
     )
-    tokenizer.save(task.payload, config.max_seq_len)
+    tokenizer.save(task.payload, seq_len)
     write_logs(history, task.payload)
-    trained = num_steps * config.step_tokens
-    flops = trained * count.training_flops_per_token(shape, config.max_seq_len)
+    trained = num_steps * rows * seq_len
+    flops = trained * count.training_flops_per_token(shape, seq_len)
     bytes_per_token = tokens.record.metrics["train_bytes"] / store.num_tokens
-    task.show(*_exhibits(history, bytes_per_token, trained, store.num_tokens, flops, count.parameters(shape)))
+    task.show(*_exhibits(history, bytes_per_token, trained, epoch_tokens, flops, count.parameters(shape)))
     return Outcome(
         metrics={
             "parameters": count.parameters(shape),
             "train_tokens": trained,
-            "unique_tokens": min(trained, store.num_tokens),
-            "epochs": round(trained / store.num_tokens, 3),
+            "unique_tokens": min(trained, epoch_tokens),
+            "epochs": round(trained / epoch_tokens, 3),
             "steps": num_steps,
-            "step_tokens": config.step_tokens,
+            "step_tokens": rows * seq_len,
             "learning_rate": config.peak_learning_rate,
             "flops": flops,
             "precision": history.precision,

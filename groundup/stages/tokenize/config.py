@@ -32,9 +32,10 @@ class TokenizerConfig(StageConfig):
 class TokensConfig(StageConfig):
     """The corpus as numbers, in the order in which the model will read it.
 
-    Every document is encoded and closed with an end-of-text token. The order of the documents is shuffled anew
-    for each epoch by a sort on (seed, epoch, document), and written down, so that every training step can be
-    traced to its documents. Held-out documents go to a store of their own.
+    Every document is encoded and closed with an end-of-text token. The documents are packed back to back and cut
+    into rows as long as the model's context. The order of the rows is shuffled anew for each epoch by a key, and
+    written down, so that every training step can be traced to its documents, whose ranges are kept too. Held-out
+    documents go to a store of their own.
     """
 
     stage: ClassVar[str] = "tokens"
@@ -42,6 +43,7 @@ class TokensConfig(StageConfig):
 
     corpus: Annotated[str, InputRef("corpus")] = Field(description="the corpus to encode")
     tokenizer: Annotated[str, InputRef("tokenizer")] = Field(description="the tokenizer to encode it with")
+    max_seq_len: int = Field(256, ge=16, description="row length and the model's context, in tokens")
     epochs: int = Field(4, gt=0, description="passes over the data for which an order is written down")
     seed: int = Field(1, ge=0, description="of the order")
 

@@ -15,7 +15,7 @@ from groundup.base.errors import DataError
 from groundup.base.units import human_count
 from groundup.stages.tokenize.config import TokensConfig
 from groundup.stages.tokenize.corpus import read_batches
-from groundup.text.shards import shuffled_order, token_dtype, write_store
+from groundup.text.shards import num_rows, shuffled_rows, token_dtype, write_store
 from groundup.text.tokenizer import Tokenizer
 
 
@@ -46,7 +46,10 @@ def run(config: TokensConfig, task: Task) -> Outcome:
     table = pa.Table.from_pylist([row._asdict() for row in rows], schema=_SCHEMA)
     pq.write_table(table, task.payload / "documents.parquet", compression="zstd")
     train = [row for row in rows if row.split == "train"]
-    np.save(task.payload / "order.npy", shuffled_order([row.id for row in train], config.epochs, config.seed))
+    rows_in_epoch = num_rows(totals["train"], config.max_seq_len)
+    if rows_in_epoch < 1:
+        raise DataError(f"{totals['train']} training tokens don't fill one row of {config.max_seq_len}; add documents")
+    np.save(task.payload / "order.npy", shuffled_rows(rows_in_epoch, config.epochs, config.seed))
 
     by_source: dict[str, int] = {}
     for row in train:
@@ -59,6 +62,7 @@ def run(config: TokensConfig, task: Task) -> Outcome:
                 ("training tokens", human_count(totals["train"]), f"in {len(train):,} documents"),
                 ("held-out tokens", human_count(totals["held_out"]), f"in {len(rows) - len(train):,} documents"),
                 ("bytes a token", f"{num_bytes / totals['train']:.2f}", "on the training documents"),
+                ("rows", f"{rows_in_epoch:,}", f"of {config.max_seq_len} tokens, shuffled anew each epoch"),
             ),
         ),
         Bars(
@@ -75,6 +79,8 @@ def run(config: TokensConfig, task: Task) -> Outcome:
             "held_out_documents": len(rows) - len(train),
             "train_bytes": num_bytes,
             "epochs": config.epochs,
+            "max_seq_len": config.max_seq_len,
+            "rows": rows_in_epoch,
             "vocab_size": tokenizer.vocab_size,
             "tokens_by_source": dict(sorted(by_source.items())),
         }
