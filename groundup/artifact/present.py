@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 NOTHING: Final = "–"
 _CONTROLS: Final = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
-_CLEAN: Final = {**_CONTROLS, 0x7F: 0x2421, **{code: 0xFFFD for code in range(0x80, 0xA0)}}
+_CLEAN: Final = {**_CONTROLS, 0x7F: 0x2421, **dict.fromkeys(range(128, 160), 65533)}
 _SURROGATES: Final = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _CODE: Final = re.compile(r"``(.+?)``|`(.+?)`")
 

@@ -6,6 +6,7 @@ fills ``Task.payload``, keeps what must survive a kill in ``Task.scratch``, and 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,13 +105,16 @@ class Node:
 
 
 class StageConfig(Config):
-    """The configuration of one stage; subclasses declare what they read and make, and ``run`` it.
+    """The configuration of one stage; subclasses declare what they read, what they make, and what runs them.
 
-    ``version`` is part of the digest: raise it when the same configuration should give another result.
+    ``runner`` names a function (config, task) to Outcome as ``module:function``; it is imported when it is needed,
+    so that a recipe resolves without the heavy libraries that its stages use. ``version`` is part of the digest:
+    raise it when the same configuration should give another result.
     """
 
     stage: ClassVar[str]
     kind: ClassVar[str]
+    runner: ClassVar[str]
     version: ClassVar[int] = 1
 
     @classmethod
@@ -139,7 +143,9 @@ class StageConfig(Config):
 
     def run(self, task: Task) -> Outcome:
         """Make the artifact in ``task.payload``."""
-        raise NotImplementedError
+        module, _, name = self.runner.partition(":")
+        outcome: Outcome = getattr(importlib.import_module(module), name)(self, task)
+        return outcome
 
 
 def need(condition: bool, message: str) -> None:

@@ -34,6 +34,11 @@ class Job(Generic[T]):
         self._items: asyncio.Queue[tuple[T] | Exception | None] = asyncio.Queue()
         self._cancelled = threading.Event()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for this any more."""
+        return self._cancelled.is_set()
+
     def cancel(self) -> None:
         """Stop before the next item; whoever iterates sees the end. Safe to call twice, and after the end."""
         self._cancelled.set()
@@ -48,7 +53,7 @@ class Job(Generic[T]):
     def run(self) -> None:
         """Do the work, in the worker's thread."""
         try:
-            if not self._cancelled.is_set():
+            if not self.cancelled:
                 with contextlib.closing(self._work()) as items:
                     for item in items:
                         if self._cancelled.is_set():
@@ -76,9 +81,9 @@ class Worker:
 
     @property
     def pending(self) -> int:
-        """Jobs that run or wait."""
+        """Jobs that run or wait and that somebody still wants."""
         with self._lock:
-            return len(self._jobs)
+            return sum(not job.cancelled for job in self._jobs)
 
     def start(self, work: Callable[[], Generator[T, None, None]]) -> Job[T]:
         """Queue a job; ``Busy`` if one runs and ``max_waiting`` wait already."""
@@ -105,4 +110,4 @@ class Worker:
 
     def _forget(self, job: Job[T]) -> None:
         with self._lock:
-            self._jobs.discard(job)  # type: ignore[arg-type]
+            self._jobs.discard(job)

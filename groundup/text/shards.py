@@ -129,7 +129,7 @@ class TokenStore:
         return self.ids[index * seq_len : (index + 1) * seq_len + 1]
 
     def training_tokens(self, seen: int, seq_len: int) -> Ids:
-        """The ids that a run of ``seen`` tokens has read, each once, in the order of its first epoch or of the store."""
+        """The ids that a run of ``seen`` tokens has read, each once, in the order of its first epoch or the store."""
         rows = num_rows(self.num_tokens, seq_len)
         if self.order is None or seen >= rows * seq_len:
             return self.ids[: rows * seq_len + 1]

@@ -109,9 +109,13 @@ def test_chains_are_not_followed() -> None:
     assert jaccard(prints[0].shingles, prints[1].shingles) > 0.75
     assert jaccard(prints[1].shingles, prints[2].shingles) > 0.75
     assert jaccard(prints[0].shingles, prints[2].shingles) < 0.75
-    a_stays = [Fingerprint(p.id, 9 - n, p.exact, p.bands, p.shingles) for n, p in enumerate(prints)]
-    assert [(twin.dropped, twin.kept) for twin in near_twins(a_stays, 0.75)] == [(1, 0)]
-    assert {(twin.dropped, twin.kept) for twin in near_twins(prints, 0.75)} == {(0, 1), (2, 1)}  # the longest, b, stays
+
+    def twins(*chars: int) -> set[tuple[int, int]]:
+        sized = [Fingerprint(p.id, size, p.exact, p.bands, p.shingles) for p, size in zip(prints, chars, strict=True)]
+        return {(twin.dropped, twin.kept) for twin in near_twins(sized, 0.75)}
+
+    assert twins(3, 2, 1) == {(1, 0)}  # a stays, b goes, and c has no twin left
+    assert twins(2, 3, 1) == {(0, 1), (2, 1)}  # b stays, being longest; both others are like it
 
 
 @settings(max_examples=20, deadline=None)

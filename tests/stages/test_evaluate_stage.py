@@ -25,9 +25,10 @@ from groundup.model.exchange import huggingface
 from groundup.model.transformer import Transformer, initialise
 from groundup.stages.evaluate.config import EvaluateConfig
 from groundup.text.document import CORPUS, write_rows
-from groundup.text.shards import TokenStore, num_rows, shuffled_rows, token_dtype, write_store
+from groundup.text.shards import num_rows, shuffled_rows, token_dtype, write_store
 from groundup.text.tokenizer import Tokenizer, train_bpe
 
+SEQ_LEN = 64
 WHO = ("fox", "girl", "king", "bear", "boy", "cat", "queen", "dog", "bird", "old man")
 WHERE = ("forest", "market", "river", "castle", "garden", "hill", "sea", "barn")
 WHAT = ("a red ball", "some bread", "a small key", "an apple", "a blue hat", "a golden ring", "a letter")
@@ -90,24 +91,20 @@ def make_corpus(folder: Path, held_out: int) -> Artifact:
 def make_tokens(folder: Path, corpus: Artifact, tokenizer: Tokenizer) -> Artifact:
     rows = json.loads((corpus.path / "rows.json").read_text())
     folder.mkdir()
+    totals = {}
     for split in ("train", "held_out"):
         encoded = [[*tokenizer.encode(row["text"]), tokenizer.eos_id] for row in rows if row["split"] == split]
-        write_store(folder / split, encoded, token_dtype(tokenizer.vocab_size))
-    train = [row for row in rows if row["split"] == "train"]
-    total = TokenStore.open(folder).num_tokens
-    np.save(folder / "order.npy", shuffled_rows(num_rows(total, 64), 2, 1))
-    metrics = {
-        "vocab_size": tokenizer.vocab_size,
-        "max_seq_len": 64,
-        "train_bytes": sum(len(row["text"].encode()) for row in train),
-    }
+        totals[split] = write_store(folder / split, encoded, token_dtype(tokenizer.vocab_size))
+    np.save(folder / "order.npy", shuffled_rows(num_rows(totals["train"], SEQ_LEN), 2, 1))
+    train_bytes = sum(len(row["text"].encode()) for row in rows if row["split"] == "train")
+    metrics = {"vocab_size": tokenizer.vocab_size, "train_bytes": train_bytes, "max_seq_len": SEQ_LEN}
     return record("tokens", "tokens", "tokens", folder, metrics, corpus=corpus)
 
 
 def make_model(folder: Path, name: str, stage: str, seed: int, tokenizer: Tokenizer) -> Artifact:
     shape = ModelConfig(
         vocab_size=tokenizer.vocab_size, num_layers=1, hidden_size=32, num_heads=2, num_kv_heads=2, head_dim=16,
-        intermediate_size=64, max_seq_len=64,
+        intermediate_size=64, max_seq_len=SEQ_LEN,
     )  # fmt: skip
     model = Transformer(shape)
     initialise(model, seed)

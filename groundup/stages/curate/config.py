@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, field_validator
 
-from groundup.artifact.stage import InputRef, Node, Outcome, StageConfig, Task
+from groundup.artifact.stage import InputRef, Node, StageConfig
 from groundup.base.config import Config, execution
 from groundup.base.errors import missing_extra, nearest
 from groundup.stages.curate.languages import LABELS
@@ -90,6 +90,7 @@ class CurateConfig(StageConfig):
 
     stage: ClassVar[str] = "curate"
     kind: ClassVar[str] = "corpus"
+    runner: ClassVar[str] = "groundup.stages.curate.run:run"
 
     pages: Annotated[tuple[str, ...], InputRef("pages")] = Field(min_length=1, description="the pages to curate")
     languages: tuple[str, ...] = Field(
@@ -139,9 +140,3 @@ class CurateConfig(StageConfig):
         for package in PACKAGES:
             if importlib.util.find_spec(package) is None:
                 raise missing_extra(package, "curate")
-
-    def run(self, task: Task) -> Outcome:
-        """Write ``corpus.parquet`` and ``rejects.parquet``."""
-        from groundup.stages.curate.run import run
-
-        return run(self, task)

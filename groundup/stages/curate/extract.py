@@ -1,8 +1,8 @@
 """The main text of a page, without menus, scripts and markup.
 
 resiliparse (Bevendorff et al. 2018) parses HTML as browsers do and drops what its rules take for navigation, short
-lists included; block structure becomes line breaks, ``<pre>`` keeps its own. The encoding is the page's byte order mark or ``<meta
-charset>``, or else what Mozilla's detector finds. Plain text and Markdown pass as they are.
+lists included; block structure becomes line breaks, ``<pre>`` keeps its own. The encoding is the page's byte order
+mark or ``<meta charset>``, or else what Mozilla's detector finds. Plain text and Markdown pass as they are.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def decode_html(content: bytes) -> str:
     """The characters of an HTML page; bytes that its encoding doesn't have become U+FFFD.
 
     >>> decode_html('<meta charset="iso-8859-1"><p>caf\\u00e9'.encode("latin-1"))[-4:]
-    'caf\\u00e9'
+    'café'
     """
     for mark, name in _MARKS:
         if content.startswith(mark):

@@ -10,6 +10,7 @@ Training Gopher", appendix A.1.1, with the readings of datatrove's GopherQuality
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -27,10 +28,12 @@ def gopher_quality(document: Split, spec: GopherQuality) -> Refusal | None:
 
 def _rules(document: Split, spec: GopherQuality) -> Iterator[Refusal | None]:
     text, words, lines = document.text, document.words, document.lines
-    lengths = [len(word) for word in words if not is_symbol(word)]
-    yield below("too_few_words", len(lengths), spec.min_doc_words)
-    yield above("too_many_words", len(lengths), spec.max_doc_words)
-    average = sum(lengths) / max(1, len(lengths))
+    counts = Counter(words)  # each different word is looked at once
+    plain = {word: count for word, count in counts.items() if not is_symbol(word)}
+    number = sum(plain.values())
+    yield below("too_few_words", number, spec.min_doc_words)
+    yield above("too_many_words", number, spec.max_doc_words)
+    average = sum(len(word) * count for word, count in plain.items()) / max(1, number)
     yield below("words_too_short", average, spec.min_avg_word_length)
     yield above("words_too_long", average, spec.max_avg_word_length)
     total = max(1, len(words))
@@ -41,6 +44,6 @@ def _rules(document: Split, spec: GopherQuality) -> Iterator[Refusal | None]:
     yield above("too_many_bullet_lines", bullets / len(lines), spec.max_bullet_lines_ratio)
     trailing = sum(line.rstrip().endswith(("...", "…")) for line in lines)
     yield above("too_many_ellipsis_lines", trailing / len(lines), spec.max_ellipsis_lines_ratio)
-    with_letter = sum(word.isalpha() or any(character.isalpha() for character in word) for word in words)
+    with_letter = sum(count for word, count in counts.items() if any(character.isalpha() for character in word))
     yield below("too_few_words_with_letters", with_letter / total, spec.max_non_alpha_words_ratio)
-    yield below("too_few_stop_words", len(STOP_WORDS.intersection(words)), spec.min_stop_words)
+    yield below("too_few_stop_words", len(STOP_WORDS.intersection(counts)), spec.min_stop_words)

@@ -18,8 +18,8 @@ from groundup.stages.curate.document import Document, process
 from groundup.text.overlap import OverlapIndex
 
 BATCH_BYTES: Final = 1 << 20
-WORTH_A_POOL: Final = 1 << 20
-"""Bytes of compressed pages from which starting processes (about a second) pays."""
+WORTH_A_POOL: Final = 2 << 20
+"""Bytes of compressed pages from which starting processes (more than a second each) pays."""
 
 Page = Mapping[str, Any]
 

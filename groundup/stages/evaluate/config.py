@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from groundup.artifact.stage import InputRef, Node, Outcome, StageConfig, Task, need
+from groundup.artifact.stage import InputRef, Node, StageConfig, need
 from groundup.base.config import Config
 from groundup.base.errors import nearest
 from groundup.text.benchmark import BENCHMARKS, Benchmark
@@ -73,6 +73,7 @@ class EvaluateConfig(StageConfig):
 
     stage: ClassVar[str] = "evaluate"
     kind: ClassVar[str] = "scores"
+    runner: ClassVar[str] = "groundup.stages.evaluate.run:run"
 
     models: Annotated[tuple[str, ...], InputRef("model")] = Field(
         min_length=1, description="models to measure, in the order in which they were made"
@@ -105,9 +106,3 @@ class EvaluateConfig(StageConfig):
         need(
             not taken, f"{where} 'models': rename the model {', '.join(taken)}: scores use that word for something else"
         )
-
-    def run(self, task: Task) -> Outcome:
-        """Measure, in ``task.payload``: report.json, items.jsonl, and results_MODEL.json in lm-eval's shape."""
-        from groundup.stages.evaluate.run import run
-
-        return run(self, task)

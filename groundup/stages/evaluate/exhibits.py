@@ -92,7 +92,9 @@ def _comparisons(findings: Findings) -> Table:
         words = f"{display(one.second)} is {one.verdict} than {display(one.first)}"
         if one.verdict == "can't tell":
             words = f"can't tell {display(one.second)} from {display(one.first)}"
-        rows.append((one.task, words, change, f"{one.p_value:.2g}", visible.lstrip("+")))
+        rows.append(
+            (one.task, words, change, "< 0.001" if one.p_value < 0.001 else f"{one.p_value:.2g}", visible.lstrip("+"))
+        )
     return Table(
         title="Is the difference real?",
         caption="Each pair was measured on the same documents or items, so only where they differ counts (bits per "

@@ -33,26 +33,24 @@ def run(config: EvaluateConfig, task: Task) -> Outcome:
     """Measure every model; write report.json, items.jsonl and results_MODEL.json."""
     models, tokens = task.inputs["models"], task.input("tokens")
     check_tokenizers(models, tokens)
+    tokenizer = Tokenizer.load(models[0].path)
     held_out, documents = None, None
     if BITS_PER_BYTE in config.tasks:
         held_out = read_held_out(task.input("corpus").file("corpus.parquet"))
-        documents = encode(held_out, Tokenizer.load(models[0].path))
+        documents = encode(held_out, tokenizer)
         check_encoding(documents, task.input("corpus"), tokens)
     with _harness(config, task) as harness:
         measured = [_measure(model, config, task, documents, harness) for model in models]
     store = TokenStore.open(tokens.path)
-    seq_len = int(tokens.record.metrics["max_seq_len"])
-    seen = _tokens_seen(models, store)
+    read = _training_tokens(models, tokens, store)
     baselines = None
     if held_out is not None and documents is not None:
-        task.progress.update("counting n-grams", 0, seen, "tokens")
-        baselines = _baselines(
-            held_out, documents, store.training_tokens(seen, seq_len), Tokenizer.load(models[0].path)
-        )
+        task.progress.update("counting n-grams", 0, len(read), "tokens")
+        baselines = _baselines(held_out, documents, read, tokenizer)
     findings = assemble(measured, held_out, baselines, config.confidence)
     _write(findings, task)
-    train_bytes = round(tokens.record.metrics["train_bytes"] * seen / store.num_tokens)
-    task.show(*draw(findings, train_bytes, seen))
+    train_bytes = round(tokens.record.metrics["train_bytes"] * len(read) / store.num_tokens)
+    task.show(*draw(findings, train_bytes, len(read)))
     return Outcome(metrics=_metrics(findings))
 
 
@@ -95,22 +93,21 @@ def _measure(
     )
 
 
-def _tokens_seen(models: tuple[Artifact, ...], store: TokenStore) -> int:
-    """How many different training tokens the base model saw: all of them, unless it was stopped within an epoch."""
-    for model in models:
-        if model.record.stage == "pretrain":
-            return min(int(model.record.metrics["unique_tokens"]), store.num_tokens)
-    return store.num_tokens
+def _training_tokens(models: tuple[Artifact, ...], tokens: Artifact, store: TokenStore) -> Ids:
+    """The different tokens that the base model has read: all of them, unless it was stopped within an epoch."""
+    seen = next((int(m.record.metrics["unique_tokens"]) for m in models if m.record.stage == "pretrain"), None)
+    read = store.num_tokens if seen is None else seen
+    return store.training_tokens(read, int(tokens.record.metrics["max_seq_len"]))
 
 
-def _baselines(held_out: HeldOut, documents: list[list[int]], training: Ids, tokenizer: Tokenizer) -> Baselines:
+def _baselines(held_out: HeldOut, documents: list[list[int]], read: Ids, tokenizer: Tokenizer) -> Baselines:
     """Both baselines; the n-gram model counts the very tokens that the base model was trained on."""
-    counted = NgramModel.fit(training, tokenizer.vocab_size, tokenizer.eos_id, NGRAM_ORDER)
+    counted = NgramModel.fit(read, tokenizer.vocab_size, tokenizer.eos_id, NGRAM_ORDER)
     return Baselines(
         xz_bits=xz_bits(held_out),
         ngram_bits=ngram_bits(counted, documents),
         ngram_name=f"kneser_ney_{NGRAM_ORDER}gram",
-        ngram_tokens=len(training),
+        ngram_tokens=len(read),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from groundup.artifact.stage import InputRef, Outcome, StageConfig, Task
+from groundup.artifact.stage import InputRef, StageConfig
 from groundup.base.units import Span
 from groundup.train.settings import LoopConfig, OptimizerConfig
 
@@ -21,6 +21,7 @@ class SftConfig(StageConfig):
 
     stage: ClassVar[str] = "sft"
     kind: ClassVar[str] = "model"
+    runner: ClassVar[str] = "groundup.stages.posttrain.sft:run"
 
     model: Annotated[str, InputRef("model")] = Field(description="the model to start from")
     conversations: tuple[Annotated[str, InputRef("conversations")], ...] = Field(
@@ -34,11 +35,6 @@ class SftConfig(StageConfig):
     loop: LoopConfig = Field(LoopConfig(validate_every=50), description="arithmetic, validation, checkpoints, threads")
     seed: int = Field(1, ge=0, description="of the order of conversations")
 
-    def run(self, task: Task) -> Outcome:
-        from groundup.stages.posttrain.sft import run
-
-        return run(self, task)
-
 
 class DpoConfig(StageConfig):
     """From pairs of answers of which people preferred one, the model learns to lean towards the better one.
@@ -50,6 +46,7 @@ class DpoConfig(StageConfig):
 
     stage: ClassVar[str] = "dpo"
     kind: ClassVar[str] = "model"
+    runner: ClassVar[str] = "groundup.stages.posttrain.dpo:run"
 
     model: Annotated[str, InputRef("model")] = Field(description="the model to start from; also the reference")
     preferences: tuple[Annotated[str, InputRef("preferences")], ...] = Field(
@@ -63,8 +60,3 @@ class DpoConfig(StageConfig):
     optimizer: OptimizerConfig = Field(OptimizerConfig(weight_decay=0.0), description="the optimizer's other settings")
     loop: LoopConfig = Field(LoopConfig(validate_every=20), description="arithmetic, validation, checkpoints, threads")
     seed: int = Field(1, ge=0, description="of the order of pairs")
-
-    def run(self, task: Task) -> Outcome:
-        from groundup.stages.posttrain.dpo import run
-
-        return run(self, task)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from groundup.artifact.stage import InputRef, Node, Outcome, StageConfig, Task, need
+from groundup.artifact.stage import InputRef, Node, StageConfig, need
 from groundup.base.units import Span
 from groundup.model.config import ModelConfig
 from groundup.model.count import training_memory
@@ -29,6 +29,7 @@ class PretrainConfig(StageConfig):
 
     stage: ClassVar[str] = "pretrain"
     kind: ClassVar[str] = "model"
+    runner: ClassVar[str] = "groundup.stages.pretrain.run:run"
 
     tokens: Annotated[str, InputRef("tokens")] = Field(description="the token store to learn from")
     tokenizer: Annotated[str, InputRef("tokenizer")] = Field(description="the tokenizer that made them")
@@ -101,11 +102,6 @@ class PretrainConfig(StageConfig):
         return self.model_config_for(
             _field(node.input("tokenizer"), "vocab_size"), _field(node.input("tokens"), "max_seq_len")
         )
-
-    def run(self, task: Task) -> Outcome:
-        from groundup.stages.pretrain.run import run
-
-        return run(self, task)
 
 
 def _field(node: Node, name: str) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from groundup.artifact.stage import Outcome, StageConfig, Task
+from groundup.artifact.stage import StageConfig
 from groundup.base.config import Config, FileRef
 from groundup.base.units import ByteSize
 from groundup.text.benchmark import Benchmark, evaluated
@@ -72,17 +72,12 @@ class SourceConfig(_Files):
 
     stage: ClassVar[str] = "source"
     kind: ClassVar[str] = "pages"
+    runner: ClassVar[str] = "groundup.stages.source.run:run"
 
     files: tuple[SourceFile, ...] = Field(min_length=1, description="the files, folders and archives to read")
     max_page_size: ByteSize = Field(
         ByteSize.parse("8 MiB"), description="a longer page or row is left out and counted, such as '8 MiB'"
     )
-
-    def run(self, task: Task) -> Outcome:
-        """Write ``pages.parquet``."""
-        from groundup.stages.source.run import run
-
-        return run(self, task)
 
 
 class _Dialogues(_Files):
@@ -110,12 +105,7 @@ class ConversationsConfig(_Dialogues):
 
     stage: ClassVar[str] = "conversations"
     kind: ClassVar[str] = "conversations"
-
-    def run(self, task: Task) -> Outcome:
-        """Write ``conversations.jsonl`` and ``rejects.jsonl``."""
-        from groundup.stages.source.dialogues import run_conversations
-
-        return run_conversations(self, task)
+    runner: ClassVar[str] = "groundup.stages.source.dialogues:run_conversations"
 
 
 class PreferencesConfig(_Dialogues):
@@ -127,9 +117,4 @@ class PreferencesConfig(_Dialogues):
 
     stage: ClassVar[str] = "preferences"
     kind: ClassVar[str] = "preferences"
-
-    def run(self, task: Task) -> Outcome:
-        """Write ``preferences.jsonl`` and ``rejects.jsonl``."""
-        from groundup.stages.source.dialogues import run_preferences
-
-        return run_preferences(self, task)
+    runner: ClassVar[str] = "groundup.stages.source.dialogues:run_preferences"

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from groundup.artifact.stage import InputRef, Outcome, StageConfig, Task
+from groundup.artifact.stage import InputRef, StageConfig
 
 
 class TokenizerConfig(StageConfig):
@@ -19,14 +19,10 @@ class TokenizerConfig(StageConfig):
 
     stage: ClassVar[str] = "tokenizer"
     kind: ClassVar[str] = "tokenizer"
+    runner: ClassVar[str] = "groundup.stages.tokenize.train_tokenizer:run"
 
     corpus: Annotated[str, InputRef("corpus")] = Field(description="the corpus to learn from")
     vocab_size: int = Field(4096, ge=300, description="entries, bytes and special tokens included")
-
-    def run(self, task: Task) -> Outcome:
-        from groundup.stages.tokenize.train_tokenizer import run
-
-        return run(self, task)
 
 
 class TokensConfig(StageConfig):
@@ -40,14 +36,10 @@ class TokensConfig(StageConfig):
 
     stage: ClassVar[str] = "tokens"
     kind: ClassVar[str] = "tokens"
+    runner: ClassVar[str] = "groundup.stages.tokenize.encode:run"
 
     corpus: Annotated[str, InputRef("corpus")] = Field(description="the corpus to encode")
     tokenizer: Annotated[str, InputRef("tokenizer")] = Field(description="the tokenizer to encode it with")
     max_seq_len: int = Field(256, ge=16, description="row length and the model's context, in tokens")
     epochs: int = Field(4, gt=0, description="passes over the data for which an order is written down")
     seed: int = Field(1, ge=0, description="of the order")
-
-    def run(self, task: Task) -> Outcome:
-        from groundup.stages.tokenize.encode import run
-
-        return run(self, task)

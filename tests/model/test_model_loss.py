@@ -1,0 +1,80 @@
+"""The fused loss against torch's own, values and gradients, wherever the chunks end."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from groundup.model import loss
+from groundup.model.loss import linear_cross_entropy, target_log_probs
+
+
+def inputs(count: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    hidden = torch.randn(count, 24, generator=generator).to(dtype).requires_grad_()
+    weight = torch.randn(57, 24, generator=generator).requires_grad_()
+    targets = torch.randint(57, (count,), generator=generator)
+    return hidden, weight, targets
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 8, 14, 15, 50])
+def test_value_and_gradients_are_torchs(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "CHUNK", 7)
+    hidden, weight, targets = inputs(count)
+    ours = linear_cross_entropy(hidden, weight, targets)
+    (3.5 * ours).backward()
+    gradients = hidden.grad, weight.grad
+    hidden.grad = weight.grad = None
+    plain = F.cross_entropy(hidden @ weight.t(), targets, reduction="sum")
+    (3.5 * plain).backward()
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+    for ours_grad, plain_grad in zip(gradients, (hidden.grad, weight.grad), strict=True):
+        torch.testing.assert_close(ours_grad, plain_grad, atol=1e-4, rtol=1e-5)
+
+
+def test_bf16_states_over_fp32_weights_stay_near_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "CHUNK", 16)
+    hidden, weight, targets = inputs(100, torch.bfloat16)
+    ours = linear_cross_entropy(hidden, weight, targets)
+    ours.backward()
+    assert ours.dtype == torch.float32
+    assert hidden.grad is not None
+    assert weight.grad is not None
+    assert (hidden.grad.dtype, weight.grad.dtype) == (torch.bfloat16, torch.float32)
+    exact_hidden, exact_weight = hidden.detach().float().requires_grad_(), weight.detach().clone().requires_grad_()
+    exact = F.cross_entropy(exact_hidden @ exact_weight.t(), targets, reduction="sum")
+    exact.backward()
+    assert float(ours) == pytest.approx(float(exact), rel=1e-2)
+    for ours_grad, exact_grad in ((hidden.grad, exact_hidden.grad), (weight.grad, exact_weight.grad)):
+        assert exact_grad is not None
+        assert float((ours_grad - exact_grad).norm() / exact_grad.norm()) < 2e-2
+
+
+def test_large_logits_do_not_overflow() -> None:
+    hidden, weight, targets = inputs(5)
+    ours = linear_cross_entropy(hidden * 1000, weight, targets)
+    torch.testing.assert_close(ours, F.cross_entropy(1000 * hidden @ weight.t(), targets, reduction="sum"))
+
+
+def test_one_side_may_be_frozen_and_no_gradient_is_needed() -> None:
+    hidden, weight, targets = inputs(9)
+    linear_cross_entropy(hidden, weight.detach(), targets).backward()
+    (want,) = torch.autograd.grad(F.cross_entropy(hidden @ weight.t(), targets, reduction="sum"), hidden)
+    torch.testing.assert_close(hidden.grad, want, atol=1e-5, rtol=1e-5)
+    with torch.inference_mode():
+        linear_cross_entropy(hidden, weight, targets)
+
+
+def test_target_log_probs_are_log_softmax_and_differentiable() -> None:
+    hidden, weight, targets = inputs(11)
+    factors = torch.arange(11.0)
+    ours = target_log_probs(hidden, weight, targets)
+    plain = F.log_softmax(hidden @ weight.t(), dim=-1)[torch.arange(11), targets]
+    torch.testing.assert_close(ours, plain)
+    for left, right in zip(
+        torch.autograd.grad((ours * factors).sum(), (hidden, weight)),
+        torch.autograd.grad((plain * factors).sum(), (hidden, weight)),
+        strict=True,
+    ):
+        torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-4)
