@@ -58,6 +58,10 @@ def run(reference: str, overrides: Sequence[str], store: Store, progress: Progre
     with folder_lock(store.workspace):
         missing = [node for node in recipe.nodes if not store.has(node.digest)]
         _check_memory(missing)
+        if missing:
+            from groundup.artifact.report import check_ready
+
+            check_ready()
         steps: list[Step] = []
         for number, node in enumerate(recipe.nodes, 1):
             made = not store.has(node.digest)
@@ -130,7 +134,7 @@ def _record(node: Node, task: Task, outcome: Outcome, cost: Cost) -> Record:
         },
         code_version=groundup.__version__,
         environment=_environment(),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         cost=cost,
         metrics=outcome.metrics,
         terms=Terms.union([*inherited, outcome.terms]),

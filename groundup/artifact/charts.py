@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 COLOURS: Final = 8
 """How many distinct colours a chart has before they repeat; the style sheet defines ``--c0`` to ``--c7``."""
 
-_WIDTH, _HEIGHT = 640, 270
+_WIDE, _NARROW, _HEIGHT = 720, 470, 280
 _INK, _GRID = "#010203", "#010204"
 _STAND_INS: Final = {_INK: "var(--muted)", _GRID: "var(--line)"} | {
     f"#0102{16 + index:02x}": f"var(--c{index})" for index in range(COLOURS)
 }
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {  # keys are checked by matplotlib
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 11,
@@ -73,8 +73,8 @@ class LineChart:
     words: str
 
 
-def line_chart(exhibit: Lines, prefix: str) -> LineChart:
-    """Draw ``exhibit``; ``prefix`` makes its ids unique in the page."""
+def line_chart(exhibit: Lines, prefix: str, *, wide: bool = True) -> LineChart:
+    """Draw ``exhibit`` for a whole row or for half of one; ``prefix`` makes its ids unique in the page."""
     series = [(line, _finite(line, exhibit.log_y)) for line in exhibit.series]
     legend = [Key(line.name, index % COLOURS, _ends(points)) for index, (line, points) in enumerate(series)]
     first_rule = len(series)
@@ -86,7 +86,8 @@ def line_chart(exhibit: Lines, prefix: str) -> LineChart:
     words = f"Line chart, {exhibit.y_label} over {exhibit.x_label}. {words}"
     if not any(points for _, points in series):
         return LineChart(None, tuple(legend), words)
-    return LineChart(_fit_for_page(_draw(exhibit, [points for _, points in series], prefix), prefix), tuple(legend), words)
+    drawn = _draw(exhibit, [points for _, points in series], prefix, _WIDE if wide else _NARROW)
+    return LineChart(_fit_for_page(drawn, prefix), tuple(legend), words)
 
 
 def _finite(line: Series, log_y: bool) -> list[tuple[float, float]]:
@@ -101,7 +102,7 @@ def _ends(points: Sequence[tuple[float, float]]) -> str:
     return last if len(points) == 1 else f"{first} → {last}"
 
 
-def _draw(exhibit: Lines, series: Sequence[Sequence[tuple[float, float]]], prefix: str) -> str:
+def _draw(exhibit: Lines, series: Sequence[Sequence[tuple[float, float]]], prefix: str, width: int) -> str:
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -111,7 +112,7 @@ def _draw(exhibit: Lines, series: Sequence[Sequence[tuple[float, float]]], prefi
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": prefix}), warnings.catch_warnings():
         # The browser draws the text with fonts of its own: a glyph that matplotlib's font lacks is no loss.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72), layout="constrained")
+        figure = Figure(figsize=(width / 72, _HEIGHT / 72), layout="constrained")
         _plot(figure.add_subplot(), exhibit, series)
         figure.savefig(
             stream,
@@ -211,8 +212,9 @@ def bar_chart(exhibit: Bars) -> BarChart:
     """Lay out ``exhibit``. Lengths start at zero, so that twice as long is twice as much."""
     numbers = [part for _, *parts in exhibit.bars for part in parts if part is not None and math.isfinite(part)]
     numbers += [value for _, value in exhibit.rules if math.isfinite(value)]
-    ticks = _ticks(min([0.0, *numbers]), max([0.0, *numbers]))
-    low, high = ticks[0], ticks[-1]
+    low, high = min([0.0, *numbers]), max([0.0, *numbers])
+    if low == high:
+        high = 1.0
 
     def place(value: float) -> float:
         return round(100 * (value - low) / (high - low), 2)
@@ -229,22 +231,22 @@ def bar_chart(exhibit: Bars) -> BarChart:
                 length=round(place(max(0.0, finite)) - place(min(0.0, finite)), 2),
                 low=place(least) if known and least is not None else None,
                 high=place(most) if known and most is not None else None,
-                interval=f"{number(least)} to {number(most)}" if known and least is not None and most is not None else "",
+                interval=f"{number(least)} to {number(most)}"
+                if known and least is not None and most is not None
+                else "",
             )
         )
     rules = tuple(Rule(label, number(value), place(value)) for label, value in exhibit.rules if math.isfinite(value))
-    return BarChart(tuple(bars), rules, tuple((number(round(tick, 10)), place(tick)) for tick in ticks))
+    return BarChart(tuple(bars), rules, tuple((number(tick), place(tick)) for tick in _ticks(low, high)))
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers that enclose ``low`` to ``high``, about five of them."""
-    if high <= low:
-        high = low + 1.0
+    """Round numbers from ``low`` to ``high``, three to six of them."""
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [index * step for index in range(first, last + 1)]
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{index * step:.9g}") for index in range(first, last + 1)]
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class _Shape:
 
 
 _WIDE: Final = _Shape(False, 132, 54, 30, 16, 7, 14, 20)
-_TALL: Final = _Shape(True, 50, 112, 30, 12, 7, 13, 17)
+_TALL: Final = _Shape(True, 50, 124, 30, 12, 7, 13, 18)
 
 
 def flow_diagram(boxes: Sequence[Box], *, upright: bool = False) -> Markup:
@@ -214,9 +214,7 @@ def _arrows(
         points.append((tip[0] - 5, tip[1]))
         paths.append(Markup('<path d="{}"/>').format(_curve(points, shape)))
         head = [(tip[0] - 6, tip[1] - 4), tip, (tip[0] - 6, tip[1] + 4)]
-        paths.append(
-            Markup('<path class="tip" d="M{}Z"/>').format("L".join(_point(point, shape) for point in head))
-        )
+        paths.append(Markup('<path class="tip" d="M{}Z"/>').format("L".join(_point(point, shape) for point in head)))
     return Markup('<g class="arrows k{}">{}</g>').format(box.colour, Markup("").join(paths))
 
 

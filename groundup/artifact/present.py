@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -98,7 +99,7 @@ def explain(owner: type) -> list[Markup]:
     for part in re.split(r"\n\s*\n", text or ""):
         lines = part.splitlines()
         if all(line.startswith("    ") for line in lines):
-            blocks.append(Markup("<pre>{}</pre>").format(inspect.cleandoc(part)))
+            blocks.append(Markup("<pre>{}</pre>").format(textwrap.dedent(part)))
         elif lines and lines[0].startswith("- "):
             items = re.split(r"\n- ", part[2:])
             inner = Markup("").join(Markup("<li>{}</li>").format(_code(" ".join(item.split()))) for item in items)

@@ -6,6 +6,7 @@ script, and every text from outside is escaped by the template engine, so that a
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,14 +19,14 @@ from pydantic import BaseModel, ValidationError
 
 from groundup.artifact.charts import BarChart, FunnelStep, LineChart, bar_chart, funnel_steps, line_chart
 from groundup.artifact.diagram import Box, flow_diagram
-from groundup.artifact.exhibit import Bars, Exhibit, Exhibits, Facts, Funnel, Lines, Samples, Table
+from groundup.artifact.exhibit import Bars, Exhibit, Exhibits, Facts, Funnel, Lines, Table
 from groundup.artifact.lineage import Branch, grow, own_sources
 from groundup.artifact.present import NOTHING, clean, duration, energy, explain, flatten, number, slug, value_text
 from groundup.artifact.record import LOG_FOLDER, Cost, Record
 from groundup.artifact.stage import Artifact, StageConfig
-from groundup.base.errors import ArtifactError
+from groundup.base.errors import ArtifactError, missing_extra
 from groundup.base.files import read_json
-from groundup.base.units import human_bytes, human_time
+from groundup.base.units import human_bytes
 
 EXHIBITS: Final = LOG_FOLDER + "exhibits.json"
 KIND_COLOURS: Final = 10
@@ -95,6 +96,12 @@ def is_current(report: Path, state: Path, shown: Mapping[str, object]) -> bool:
     return isinstance(found, dict) and all(found.get(key) == value for key, value in shown.items())
 
 
+def check_ready() -> None:
+    """Refuse before the work starts what would only fail after it: RequestError if the charts can't be drawn."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise missing_extra("matplotlib", "report")
+
+
 def render(recipe_name: str, description: str, steps: Sequence[tuple[Artifact, StageConfig]]) -> str:
     """The report of a run as HTML. ``steps`` are in an order in which each comes after its inputs.
 
@@ -145,14 +152,13 @@ def _sections(steps: Sequence[tuple[Artifact, StageConfig]]) -> list[Section]:
     found = []
     for artifact, config in steps:
         record, anchor = artifact.record, anchors[artifact.record.digest]
-        exhibits = _read_exhibits(artifact)
         found.append(
             Section(
                 anchor=anchor,
                 record=record,
                 colour=kinds.index(record.kind) % KIND_COLOURS,
                 lesson=tuple(explain(type(config))),
-                views=tuple(_view(exhibit, f"{anchor}-e{number}") for number, exhibit in enumerate(exhibits)),
+                views=_views(_read_exhibits(artifact), anchor),
                 settings=tuple(_settings(record, config)),
                 inputs=tuple(
                     (via, link.name, anchors[link.digest])
@@ -175,23 +181,35 @@ def _read_exhibits(artifact: Artifact) -> tuple[Exhibit, ...]:
         raise ArtifactError(f"{path} can't be read ({reason}); delete {artifact.path} and run again") from None
 
 
-def _view(exhibit: Exhibit, key: str) -> View:
+def _views(exhibits: Sequence[Exhibit], anchor: str) -> tuple[View, ...]:
+    """The exhibits of one artifact. Two narrow ones that follow each other share a row."""
+    paired: set[int] = set()
+    for index in range(len(exhibits) - 1):
+        if index not in paired and _narrow(exhibits[index]) and _narrow(exhibits[index + 1]):
+            paired |= {index, index + 1}
+    return tuple(_view(one, f"{anchor}-e{index}", index not in paired) for index, one in enumerate(exhibits))
+
+
+def _narrow(exhibit: Exhibit) -> bool:
+    return isinstance(exhibit, (Lines, Bars)) or (
+        isinstance(exhibit, Table) and len(exhibit.columns) <= _NARROW_COLUMNS
+    )
+
+
+def _view(exhibit: Exhibit, key: str, wide: bool) -> View:
     match exhibit:
         case Lines():
-            return View(exhibit, key, wide=True, lines=line_chart(exhibit, key))
+            return View(exhibit, key, wide, lines=line_chart(exhibit, key, wide=wide))
         case Bars():
-            return View(exhibit, key, wide=False, bars=bar_chart(exhibit))
+            return View(exhibit, key, wide, bars=bar_chart(exhibit))
         case Funnel():
-            return View(exhibit, key, wide=True, funnel=funnel_steps(exhibit))
+            return View(exhibit, key, wide, funnel=funnel_steps(exhibit))
         case Table():
             columns = list(zip(*exhibit.rows, strict=False))
             numeric = tuple(all(isinstance(cell, (int, float)) or cell is None for cell in cells) for cells in columns)
-            numeric = numeric or (False,) * len(exhibit.columns)
-            return View(exhibit, key, wide=len(exhibit.columns) > _NARROW_COLUMNS, numeric=numeric)
-        case Samples():
-            return View(exhibit, key, wide=True)
+            return View(exhibit, key, wide, numeric=numeric or (False,) * len(exhibit.columns))
         case _:
-            return View(exhibit, key, wide=True)
+            return View(exhibit, key, wide)
 
 
 def _headline(exhibit: Exhibit) -> tuple[tuple[str, str, str], ...]:
@@ -237,7 +255,7 @@ def _boxes(sections: Sequence[Section]) -> list[Box]:
 
 
 def _note(record: Record) -> str:
-    took = duration(record.cost.seconds) if record.cost.seconds < 60 else f"{human_time(record.cost.seconds)} min"
+    took = duration(record.cost.seconds).replace(" min ", "m ").replace(" h ", "h ").replace(" min", "m")
     return took if record.stage == record.name else f"{record.stage} · {took}"
 
 
@@ -296,5 +314,3 @@ def _link(text: str) -> Markup | str:
     if re.fullmatch(r"https?://[^\s\"'<>]+", text):
         return Markup('<a href="{0}" rel="noreferrer noopener">{0}</a>').format(clean(text))
     return text
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from collections.abc import Mapping
@@ -44,5 +45,6 @@ def run_server(app: FastAPI, host: str, port: int) -> None:
     where = f"[{host}]" if family == socket.AF_INET6 else host
     print(f"chat page: http://{where}:{listener.getsockname()[1]}/   API: .../v1   Ctrl-C stops", flush=True)
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE)
-    with listener:
+    # uvicorn raises Ctrl-C again once it has shut down; here it is how one leaves, not an interruption.
+    with listener, contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])

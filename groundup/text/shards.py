@@ -97,17 +97,20 @@ class TokenStore:
             if version != 1 or code not in _CODES or len(raw) != 34 + count * 12 + bounds * 8:
                 raise ArtifactError(f"{index} is clipped or of another version")
             sizes = np.frombuffer(raw, dtype="<i4", count=count, offset=34)
+            starts = np.frombuffer(raw, dtype="<i8", count=count, offset=34 + 4 * count)
             data = folder / f"{split}.bin"
             empty = np.empty(0, dtype=_CODES[code])
             ids = np.memmap(data, dtype=_CODES[code], mode="r") if data.stat().st_size else empty
             order_file = folder / "order.npy"
             order = np.load(order_file) if split == "train" and order_file.is_file() else None
-        except (OSError, struct.error, ValueError) as error:
+        except (OSError, EOFError, struct.error, ValueError) as error:
             raise ArtifactError(f"the token store in {folder} can't be read: {error}") from error
         offsets = np.zeros(count + 1, dtype=np.int64)
         np.cumsum(sizes, out=offsets[1:])
         if offsets[-1] != len(ids):
             raise ArtifactError(f"{data} holds {len(ids)} tokens, its index says {offsets[-1]}")
+        if (sizes < 0).any() or not np.array_equal(starts, offsets[:-1] * ids.itemsize):
+            raise ArtifactError(f"{index} is damaged: its sizes and offsets contradict each other")
         return cls(ids, offsets, order)
 
     @property

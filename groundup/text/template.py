@@ -61,7 +61,10 @@ class ChatTemplate:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         environment.globals["raise_exception"] = _refuse
         self.source = source
-        self._template = environment.from_string(source)
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise DataError(f"the chat template is not valid jinja: {error}") from None
         longest_first = sorted(special_tokens, key=len, reverse=True)
         self._special = re.compile("|".join(re.escape(token) for token in longest_first))
         self._guarded = re.compile(f"{self._special.pattern}|{_OPEN}")
@@ -85,7 +88,7 @@ class ChatTemplate:
     def _fill(self, messages: Sequence[ChatMessage], add_generation_prompt: bool) -> str:
         try:
             return self._template.render(messages=messages, add_generation_prompt=add_generation_prompt)
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise DataError(f"the chat template refused a conversation: {error}") from None
 
     def _split(self, text: str, guard: _Guard) -> list[Piece]:

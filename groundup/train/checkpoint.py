@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ class Checkpoints:
         for path in reversed(self._files()):
             try:
                 state: dict[str, Any] = torch.load(path, weights_only=True)
-            except (OSError, RuntimeError, EOFError, ValueError):
+            except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
                 path.unlink()
                 continue
             model.load_state_dict(state["model"])

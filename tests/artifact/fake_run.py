@@ -1,6 +1,6 @@
 """A made-up but realistic run: eleven artifacts, every kind of exhibit, and the numbers that a small run has.
 
-    python tests/artifact/fake_run.py FOLDER     writes FOLDER/report.html, to look at in a browser
+python tests/artifact/fake_run.py FOLDER     writes FOLDER/report.html, to look at in a browser
 """
 
 from __future__ import annotations
@@ -333,9 +333,7 @@ def _data(run: FakeRun) -> None:
         ),
         Samples(
             title="A sentence in tokens",
-            samples=(
-                Sample(label="held-out story", parts=tuple((word, f"token{i}") for i, word in enumerate(words))),
-            ),
+            samples=(Sample(label="held-out story", parts=tuple((word, f"token{i}") for i, word in enumerate(words))),),
         ),
         metrics={"vocab_size": 2048, "bytes_per_token": 3.71},
     )
@@ -386,7 +384,7 @@ def _training(run: FakeRun) -> None:
             series=(Series(name="rate", x=train[0], y=tuple(3e-3 * (1 - i / 520) * y for i, y in enumerate(lr))),),
         ),
         metrics={
-            "num_parameters": 3_412_736,
+            "parameters": 3_412_736,
             "train_tokens": 2_048_000,
             "unique_tokens": 1_211_402,
             "loss": 2.3012,
@@ -409,13 +407,21 @@ def _training(run: FakeRun) -> None:
             seconds,
             *exhibits,
             sources=(PAIRS,) if name == "preferences" else (),
-            metrics={"num_parameters": 3_412_736, "loss": 1.9} if config.kind == "model" else {"pairs": 300},
+            metrics={"parameters": 3_412_736, "loss": 1.9} if config.kind == "model" else {"pairs": 300},
             files=files,
         )
 
 
+def _scored(bits: float, right: float) -> dict[str, float]:
+    found = {"parameters": 3_412_736}
+    for task, value, half in (("bits_per_byte", bits, 0.031), ("story_endings", right, 0.052)):
+        found |= {task: value, f"{task}_low": round(value - half, 3), f"{task}_high": round(value + half, 3)}
+    return found
+
+
 def _measuring(run: FakeRun) -> None:
     story = "Once upon a time there was a small dragon who"
+    measured = {"base": (1.342, 0.412), "chat": (1.401, 0.404), "aligned": (1.419, 0.39)}
     run.add(
         "scores",
         ScoresConfig(models=("base", "chat", "aligned"), corpus="corpus", tokens="tokens"),
@@ -459,9 +465,9 @@ def _measuring(run: FakeRun) -> None:
             text="It writes short sentences about children, animals and toys.\n\nIt does not know facts.",
         ),
         metrics={
-            "base": {"bits_per_byte": {"value": 1.342, "low": 1.311, "high": 1.373}},
-            "aligned": {"bits_per_byte": {"value": 1.419, "low": 1.386, "high": 1.452}, "story_endings": 0.39},
+            **{name: _scored(bits, right) for name, (bits, right) in measured.items()},
             "baselines": {"xz_9e": 2.241, "kneser_ney_5gram": 1.618},
+            "benchmarks": {"story_endings": {"metric": "acc_norm", "chance": 0.25, "items": 342}},
         },
     )
     run.add("bundle", PackConfig(model="aligned", scores="scores"), 0.7, metrics={"bytes": 14_200_000})

@@ -45,7 +45,7 @@ def test_bf16_states_over_fp32_weights_stay_near_fp32(monkeypatch: pytest.Monkey
     exact_hidden, exact_weight = hidden.detach().float().requires_grad_(), weight.detach().clone().requires_grad_()
     exact = F.cross_entropy(exact_hidden @ exact_weight.t(), targets, reduction="sum")
     exact.backward()
-    assert float(ours) == pytest.approx(float(exact), rel=1e-2)
+    assert ours.item() == pytest.approx(exact.item(), rel=1e-2)
     for ours_grad, exact_grad in ((hidden.grad, exact_hidden.grad), (weight.grad, exact_weight.grad)):
         assert exact_grad is not None
         assert float((ours_grad - exact_grad).norm() / exact_grad.norm()) < 2e-2

@@ -32,6 +32,8 @@ _FIELDS: Final = {
     "norm_eps": "rms_norm_eps",
     "tie_embeddings": "tie_word_embeddings",
 }
+# What this transformer has one way of doing.
+_FIXED: Final = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "use_sliding_window": False}
 
 
 def save(model: Transformer, folder: Path, *, bos_id: int, pad_id: int, stop_ids: Iterable[int]) -> None:
@@ -83,11 +85,22 @@ def _outer_config(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _inner_config(data: dict[str, Any]) -> ModelConfig:
-    if data.get("model_type") not in {"llama", "qwen3"}:
-        raise ValueError(f"model_type {data.get('model_type')!r} is not one of llama, qwen3")
+def _inner_config(data: Any) -> ModelConfig:
+    """The shape that a ``config.json`` describes; ValueError for what this transformer doesn't compute."""
+    kind = data.get("model_type") if isinstance(data, dict) else None
+    if kind not in {"llama", "qwen3"}:
+        raise ValueError(f"model_type {kind!r} is not one of llama, qwen3")
+    for name, only in _FIXED.items():
+        if data.get(name, only) != only:
+            raise ValueError(f"{name} {data[name]!r} is not supported, only {only!r}")
+    # transformers 5 keeps the base of the frequencies in rope_parameters, earlier ones beside rope_scaling.
+    rope = data.get("rope_parameters") or data.get("rope_scaling") or {}
+    scaling = rope.get("rope_type", rope.get("type", "default"))
+    if scaling != "default":
+        raise ValueError(f"rotary positions of type {scaling!r} are not supported, only 'default'")
+    theta = rope.get("rope_theta", data.get("rope_theta", 10_000.0))
     fields = {inner: data[outer] for inner, outer in _FIELDS.items()}
-    return ModelConfig(**fields, rope_theta=data["rope_theta"], qk_norm=data["model_type"] == "qwen3")
+    return ModelConfig(**fields, rope_theta=theta, qk_norm=kind == "qwen3")
 
 
 def _outer_name(name: str) -> str:

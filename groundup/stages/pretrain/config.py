@@ -41,7 +41,7 @@ class PretrainConfig(StageConfig):
     num_heads: int | None = Field(None, gt=0, description="query heads; hidden_size / 64 if not set")
     num_kv_heads: int | None = Field(None, gt=0, description="key and value heads; num_heads if not set")
     intermediate_size: int | None = Field(None, gt=0, description="feed-forward width; 8/3 of hidden_size if not set")
-    qk_norm: bool = Field(False, description="normalise queries and keys (exports as Qwen3 instead of Llama)")
+    qk_norm: bool = Field(True, description="normalise queries and keys (saved as Qwen3); false is plain Llama")
     tie_embeddings: bool = Field(True, description="share the embedding table with the output projection")
     batch_tokens: int | None = Field(None, gt=0, description="tokens a step; grows with depth if not set")
     micro_batch_tokens: int = Field(4096, gt=0, description="tokens computed at once, at most")

@@ -96,6 +96,7 @@ def _exhibits(
     return (
         Facts(
             title="Training in numbers",
+            headline=True,
             facts=(
                 ("parameters", human_count(parameters), "the numbers that are learned"),
                 ("tokens read", human_count(trained), f"{trained / unique:.1f} passes over {human_count(unique)}"),

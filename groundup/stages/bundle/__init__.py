@@ -1,0 +1,1 @@
+"""A model with its papers, in one folder that other tools read."""
