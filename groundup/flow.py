@@ -6,6 +6,7 @@ import datetime
 import errno
 import os
 import platform
+import re
 import resource
 import shutil
 import sys
@@ -30,6 +31,9 @@ from groundup.recipe import Recipe, load
 
 WATTS_PER_CORE = 6.0
 """Assumed draw of one busy core with its share of the package: servers and laptops lie between 4 and 10 W."""
+
+_OUT_OF_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory", re.IGNORECASE)
+"""How torch words it, on CPU and CUDA, in a RuntimeError."""
 
 _RECORDED_PACKAGES = ("torch", "numpy", "pyarrow", "tokenizers", "resiliparse", "lm_eval")
 
@@ -107,7 +111,9 @@ def _make(node: Node, store: Store, progress: Progress, records: Mapping[str, Re
                 "finished artifacts and checkpoints are kept"
             ) from error
         raise
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
         raise ResourceError(
             f"out of memory while making {node.name!r}; lower its size (see 'groundup plan') and run again"
         ) from error
@@ -153,7 +159,12 @@ def _write_report(recipe: Recipe, steps: Sequence[Step], store: Store) -> Path:
     """Render report.html, unless the one that is there shows these very artifacts."""
     folder = store.runs / recipe.name
     report, state = folder / "report.html", folder / "run.json"
-    shown = {"recipe": recipe.name, "artifacts": {step.node.name: step.node.digest for step in steps}}
+    shown = {
+        "recipe": recipe.name,
+        "description": recipe.description,
+        "code_version": groundup.__version__,
+        "artifacts": {step.node.name: step.node.digest for step in steps},
+    }
     made = [step.node.name for step in steps if step.made]
     from groundup.artifact.report import is_current, render
 

@@ -80,8 +80,9 @@ class Funnel(_Exhibit):
 class Sample(BaseModel):
     """A text, in parts: each part is (text, role); role colours it.
 
-    Roles that have a colour: ``prompt``, ``generated``, ``system``, ``user``, ``assistant``, ``kept``, ``dropped``,
-    ``note``, and ``token0``, ``token1``, … (six colours in turn). Any other role is shown as plain text.
+    Roles that have a colour: ``prompt``, ``generated``, ``system``, ``user``, ``assistant``, ``chosen``, ``rejected``,
+    ``kept``, ``dropped``, ``note``, and ``token0``, ``token1``, … (six colours in turn). Any other role, such as
+    ``plain``, is shown as plain text.
     """
 
     model_config = _PLAIN

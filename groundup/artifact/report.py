@@ -33,7 +33,7 @@ KIND_COLOURS: Final = 10
 """How many kinds of artifact have a colour of their own; the style sheet defines ``.k0`` to ``.k9``."""
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
-_ROLES: Final = ("prompt", "generated", "system", "user", "assistant", "kept", "dropped", "note")
+_ROLES: Final = ("prompt", "generated", "system", "user", "assistant", "chosen", "rejected", "kept", "dropped", "note")
 _TOKEN_COLOURS: Final = 6
 _NARROW_COLUMNS: Final = 4
 

@@ -7,12 +7,15 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from groundup.base.errors import ResourceError
+from groundup.base.errors import GroundupError, ResourceError
+
+_FULL: Final = 2**16
 
 
 def sync_folder(folder: Path) -> None:
@@ -38,7 +41,15 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(beside)
+        try:
+            write(beside)
+        except (OSError, GroundupError):
+            raise
+        except Exception as error:
+            # Some libraries report a full disk as an error of their own.
+            if shutil.disk_usage(path.parent).free < _FULL:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+            raise
         sync_file(beside)
         beside.replace(path)
         sync_folder(path.parent)

@@ -27,6 +27,8 @@ Request = tuple[Sequence[int], Sequence[int]]
 
 _SCORE_TOKENS: Final = 8192
 _GENERATE_ROWS: Final = 32
+_SHARED_FROM: Final = 16
+"""Contexts shorter than this are computed with each continuation: a plain pass costs less than keeping a cache."""
 
 
 @dataclass(frozen=True)
@@ -72,48 +74,46 @@ class Engine:
         A context shared by several requests is computed once. RequestError if a context or continuation is
         empty, or both together exceed ``max_seq_len + 1`` tokens (the last token is never fed).
         """
-        by_context: dict[tuple[int, ...], list[int]] = {}
+        by_context: dict[tuple[object, ...], list[int]] = {}
         for index, (context, continuation) in enumerate(requests):
             if not context or not continuation:
                 raise RequestError(f"request {index}: context and continuation need at least one token each")
             if len(context) + len(continuation) - 1 > self.max_seq_len:
                 size = len(context) + len(continuation)
                 raise RequestError(f"request {index}: {size} tokens exceed the model's {self.max_seq_len}")
-            by_context.setdefault(tuple(context), []).append(index)
+            key = tuple(context) if len(context) >= _SHARED_FROM else (index, "alone")
+            by_context.setdefault(key, []).append(index)
         scores: dict[int, Score] = {}
-        for group in _groups(by_context, requests):
+        for group in _groups(list(by_context.values()), requests):
             scores |= self._score_group(group, requests)
             if progress is not None:
                 progress(len(scores), len(requests))
         return [scores[index] for index in range(len(requests))]
 
-    def _score_group(
-        self, group: list[tuple[tuple[int, ...], list[int]]], requests: Sequence[Request]
-    ) -> dict[int, Score]:
-        contexts = [context for context, _ in group]
-        if all(len(indices) == 1 for _, indices in group):
-            return self._score_plain([indices[0] for _, indices in group], requests)
-        rows = [row for row, (_, indices) in enumerate(group) for _ in indices]
-        indices = [index for _, members in group for index in members]
+    def _score_group(self, group: list[list[int]], requests: Sequence[Request]) -> dict[int, Score]:
+        """Requests by shared context: each inner list has one context, which is computed once."""
+        indices = [index for members in group for index in members]
+        if len(indices) == len(group):
+            return self._score_plain(indices, requests)
+        contexts = [requests[members[0]][0] for members in group]
+        rows = self._tensor([row for row, members in enumerate(group) for _ in members])
         longest = max(len(requests[index][1]) for index in indices)
         cache = self._new_cache(len(contexts), max(map(len, contexts)) + longest)
         last_RD = self._prefill(contexts, cache)
-        shared = cache.repeat(torch.tensor(rows))
-        inputs, targets, kept = _pad([list(requests[index][1]) for index in indices], self.tokenizer.pad_id)
-        hidden = (
-            self.model(inputs[:, :-1], shared) if longest > 1 else last_RD.new_empty(len(rows), 0, last_RD.size(-1))
-        )
+        shared = cache.repeat(rows)
+        ids, kept = self._pad([requests[index][1] for index in indices])
+        hidden = self.model(ids[:, :-1], shared) if longest > 1 else last_RD.new_empty(len(rows), 0, last_RD.size(-1))
         hidden = torch.cat([last_RD[rows][:, None], hidden], dim=1)
-        return dict(zip(indices, self._collect(hidden, targets, kept), strict=True))
+        return dict(zip(indices, self._collect(hidden, ids, kept), strict=True))
 
     def _score_plain(self, indices: list[int], requests: Sequence[Request]) -> dict[int, Score]:
         """Requests that share nothing: one pass over context and continuation together."""
         whole = [[*requests[index][0], *requests[index][1]] for index in indices]
-        inputs, targets, kept = _pad(whole, self.tokenizer.pad_id)
+        ids, kept = self._pad(whole)
         for row, index in enumerate(indices):
             kept[row, : len(requests[index][0])] = False
-        hidden = self.model(inputs[:, :-1])
-        return dict(zip(indices, self._collect(hidden, targets[:, 1:], kept[:, 1:]), strict=True))
+        hidden = self.model(ids[:, :-1])
+        return dict(zip(indices, self._collect(hidden, ids[:, 1:], kept[:, 1:]), strict=True))
 
     def _collect(self, hidden_RTD: Tensor, targets_RT: Tensor, kept_RT: Tensor) -> list[Score]:
         weight = self.model.output_weight
@@ -164,7 +164,7 @@ class Engine:
         hidden_RD = self._prefill(prompts, cache)
         active = list(range(len(prompts)))
         while active:
-            logits_RV = self.model.logits(hidden_RD)[:, : self.tokenizer.vocab_size]
+            logits_RV = self.model.logits(hidden_RD)[:, : self.tokenizer.vocab_size].cpu()  # where the generators are
             tokens = [sample(logits, params, generators[row]) for row, logits in zip(active, logits_RV, strict=True)]
             alive = []
             for place, (row, token) in enumerate(zip(active, tokens, strict=True)):
@@ -177,9 +177,9 @@ class Engine:
             if not alive:
                 return
             if len(alive) < len(active):
-                cache = cache.repeat(torch.tensor(alive))
+                cache = cache.repeat(self._tensor(alive))
                 active = [active[place] for place in alive]
-            hidden_RD = self.model(torch.tensor([[tokens[place]] for place in alive]), cache)[:, -1]
+            hidden_RD = self.model(self._tensor([[tokens[place]] for place in alive]), cache)[:, -1]
             cache.advance(1)
 
     def _new_cache(self, rows: int, capacity: int) -> KVCache:
@@ -188,20 +188,22 @@ class Engine:
 
     def _prefill(self, prompts: Sequence[Sequence[int]], cache: KVCache) -> Tensor:
         """Feed whole prompts; returns the hidden state (R, D) at the last id of each."""
-        inputs, _, _ = _pad([list(prompt) for prompt in prompts], self.tokenizer.pad_id)
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        hidden = self.model(inputs, cache)
+        ids, kept = self._pad(prompts)
+        lengths = kept.sum(dim=1)
+        hidden = self.model(ids, cache)
         cache.advance(lengths)
-        last: Tensor = hidden[torch.arange(len(prompts)), lengths - 1]
+        last: Tensor = hidden[torch.arange(len(prompts), device=hidden.device), lengths - 1]
         return last
 
+    def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Rows padded on the right, int64 (R, T), and which places hold real ids, bool (R, T)."""
+        longest = max(map(len, rows))
+        ids = self._tensor([[*row, *[self.tokenizer.pad_id] * (longest - len(row))] for row in rows])
+        kept = torch.arange(longest, device=ids.device) < self._tensor([len(row) for row in rows])[:, None]
+        return ids, kept
 
-def _pad(rows: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows padded on the right: the ids twice (as inputs and as targets), and which places hold real ids."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows])
-    kept = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
-    return ids, ids, kept
+    def _tensor(self, values: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+        return torch.tensor(values, device=self.model.output_weight.device)
 
 
 def _pieces(indices: list[int], requests: Sequence[Request]) -> Iterator[list[int]]:
@@ -214,24 +216,21 @@ def _pieces(indices: list[int], requests: Sequence[Request]) -> Iterator[list[in
         del ranked[-rows:]
 
 
-def _groups(
-    by_context: dict[tuple[int, ...], list[int]], requests: Sequence[Request]
-) -> Iterator[list[tuple[tuple[int, ...], list[int]]]]:
+def _groups(by_context: list[list[int]], requests: Sequence[Request]) -> Iterator[list[list[int]]]:
     """Contexts of like length together, shared ones apart from unshared ones, up to a bound on padded tokens."""
 
-    def size(item: tuple[tuple[int, ...], list[int]]) -> int:
-        return len(item[0]) + max(len(requests[index][1]) for index in item[1])
+    def size(indices: list[int]) -> int:
+        return len(requests[indices[0]][0]) + max(len(requests[index][1]) for index in indices)
 
-    pieces = [(context, piece) for context, indices in by_context.items() for piece in _pieces(indices, requests)]
-    ordered = sorted(pieces, key=lambda item: (len(item[1]) > 1, size(item), item[0]))
-    group: list[tuple[tuple[int, ...], list[int]]] = []
+    pieces = [piece for indices in by_context for piece in _pieces(indices, requests)]
+    group: list[list[int]] = []
     rows = 0
-    for item in ordered:
-        kind_changes = bool(group) and (len(group[0][1]) > 1) != (len(item[1]) > 1)
-        if group and (kind_changes or (rows + len(item[1])) * size(item) > _SCORE_TOKENS):
+    for piece in sorted(pieces, key=lambda indices: (len(indices) > 1, size(indices), indices)):
+        kind_changes = bool(group) and (len(group[0]) > 1) != (len(piece) > 1)
+        if group and (kind_changes or (rows + len(piece)) * size(piece) > _SCORE_TOKENS):
             yield group
             group, rows = [], 0
-        group.append(item)
-        rows += len(item[1])
+        group.append(piece)
+        rows += len(piece)
     if group:
         yield group

@@ -23,13 +23,10 @@ class Finished:
 
 
 def chat_prompt(tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> list[int]:
-    """The ids that ask for the next answer in a conversation; RequestError for text that isn't Unicode.
-
-    Every row that the model was trained on, conversations included, starts with the end-of-text token.
-    """
+    """The ids that ask for the next answer in a conversation; RequestError for text that isn't Unicode."""
     for message in messages:
         _check_unicode(message["content"])
-    return [tokenizer.eos_id, *tokenizer.encode_chat(messages, add_generation_prompt=True).ids]
+    return tokenizer.encode_chat(messages, add_generation_prompt=True).ids
 
 
 def text_prompt(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -22,12 +22,14 @@ TURN_START: Final = "<|im_start|>"
 TURN_END: Final = "<|im_end|>"
 
 CHAT_TEMPLATE: Final = (
+    "{{- '<|endoftext|>' -}}"
     "{%- for message in messages -%}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
 )
-"""ChatML: each turn between start and end tokens, the role on the first line."""
+"""ChatML behind the end-of-text token with which every row of training starts: each turn between start and end tokens,
+the role on its first line."""
 
 ChatMessage = Mapping[str, str]
 """``{"role": "system" | "user" | "assistant", "content": text}``."""

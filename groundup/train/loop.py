@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ class Batch(Protocol):
 
     @property
     def num_tokens(self) -> int: ...
+
+    def to(self, device: torch.device) -> Self: ...
 
 
 B = TypeVar("B", bound=Batch)
@@ -158,7 +160,7 @@ class _Run:
         loss, extras = 0.0, dict[str, float]()
         for batch in batches:
             with precision.autocast(self.precision, self.device):
-                total, values = self.objective(self.model, batch)
+                total, values = self.objective(self.model, batch.to(self.device))
             (total / weight).backward()
             loss += float(total.detach()) / weight
             for name, value in values.items():

@@ -44,6 +44,10 @@ class PairBatch:
         """Positions computed, padding included."""
         return self.tokens.num_tokens
 
+    def to(self, device: torch.device) -> PairBatch:
+        """The same batch on a device."""
+        return PairBatch(self.tokens.to(device), self.reference.to(device))
+
 
 def answer_log_probs(model: Transformer, batch: TokenBatch) -> Tensor:
     """The summed log-probability of the trained targets of each row: fp32 (B,), differentiable."""

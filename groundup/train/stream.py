@@ -43,6 +43,11 @@ class TokenBatch:
         """Positions computed, padding included."""
         return self.inputs.numel()
 
+    def to(self, device: torch.device) -> TokenBatch:
+        """The same batch on a device."""
+        trained = None if self.trained is None else self.trained.to(device)
+        return TokenBatch(self.inputs.to(device), self.targets.to(device), trained)
+
 
 @dataclass(frozen=True)
 class PackedSteps:

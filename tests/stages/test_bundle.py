@@ -104,6 +104,7 @@ class Workshop:
         huggingface.save(self.model, base, **ids, stop_ids=self.tokenizer.stop_ids)
         self.tokenizer.save(base, 64)
         (base / "log" / "loss.jsonl").write_text("{}\n")
+        (base / "metrics.jsonl").write_text("{}\n")
         (folder / "pages" / "pages.txt").write_text("pages")
         self.pages = _record("pages", "pages", "source", folder / "pages", {})
         self.talks = _record("talks", "conversations", "conversations", folder / "talks", {})
@@ -165,7 +166,8 @@ def test_the_snippet_of_the_card_runs(bundle: Path, capsys: pytest.CaptureFixtur
 
 
 def test_it_holds_the_model_and_its_papers_and_nothing_else(shop: Workshop, bundle: Path) -> None:
-    model = {name for name in shop.base.files if not name.startswith("log/")}
+    model = set(shop.base.files) - {"log/loss.jsonl", "metrics.jsonl"}
+    assert {"config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja"} < model
     assert set(scan(bundle)) == model | {"README.md", "LICENSES.md", "lineage.json", "log/cost.md"}
     for name in model:
         assert (bundle / name).read_bytes() == (shop.folder / "base" / name).read_bytes()

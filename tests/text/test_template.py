@@ -30,7 +30,8 @@ def test_a_rendered_prefix_is_a_prefix_and_ranges_hold_the_answers(contents: lis
     answers = [text for place, text in enumerate(contents) if place % 2]
     assert [whole.text[start:end] for start, end in whole.trained] == [f"{text}<|im_end|>" for text in answers]
     assert all(piece.special == (piece.text in SPECIAL) for piece in whole.pieces if piece.special)
-    assert sum(piece.special for piece in whole.pieces) == 2 * len(messages)
+    assert [piece.text for piece in whole.pieces if piece.special].count("<|endoftext|>") == 1
+    assert sum(piece.special for piece in whole.pieces) == 1 + 2 * len(messages)
 
 
 @given(TEXT)

@@ -64,8 +64,12 @@ def test_only_the_template_makes_special_ids_in_a_chat_and_the_text_survives(con
     chat = TOKENIZER.encode_chat(messages, add_generation_prompt=ask)
     turns = len(messages)
     start, end = TOKENIZER.special_tokens[TURN_START], TOKENIZER.special_tokens[TURN_END]
-    assert [token for token in chat.ids if token in SPECIAL_IDS] == [start, end] * turns + [start] * ask
-    text = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
+    assert [token for token in chat.ids if token in SPECIAL_IDS] == [
+        TOKENIZER.eos_id,
+        *[start, end] * turns,
+        *[start] * ask,
+    ]
+    text = "<|endoftext|>" + "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
     text += "<|im_start|>assistant\n" * ask
     assert TOKENIZER.decode_visibly(chat.ids) == text
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from groundup.base.errors import ArtifactError
-from groundup.base.files import read_json, write_json
+from groundup.base.files import read_json, write_atomic, write_json
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
 
@@ -40,7 +40,7 @@ def save(model: Transformer, folder: Path, *, bos_id: int, pad_id: int, stop_ids
     """Write the model, weights in fp32. ``stop_ids`` end a generation."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {_outer_name(name): tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    write_atomic(folder / WEIGHTS, lambda beside: save_file(tensors, beside, metadata={"format": "pt"}))
     stops = sorted(stop_ids)
     ids = {"bos_token_id": bos_id, "eos_token_id": stops, "pad_token_id": pad_id}
     write_json(folder / "config.json", {**_outer_config(model.config), **ids})

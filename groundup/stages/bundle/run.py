@@ -18,6 +18,8 @@ from groundup.stages.bundle.config import BundleConfig
 CARD: Final = "README.md"
 LINEAGE: Final = "lineage.json"
 REQUIRED: Final = ("config.json", "tokenizer.json", "tokenizer_config.json")
+OPTIONAL: Final = ("generation_config.json", "chat_template.jinja")
+_WEIGHTS: Final = (".safetensors", ".safetensors.index.json")  # the second maps tensors to parts of a large model
 _MEANINGS: Final = {
     "config.json": "the shape of the model",
     "generation_config.json": "how to draw from it unless told otherwise",
@@ -56,10 +58,10 @@ def _model_files(model: Artifact) -> list[str]:
     """The files of a model that make a Hugging Face folder; ArtifactError if it lacks one that is needed."""
     for name in REQUIRED:
         model.file(name)
-    names = [name for name in sorted(model.record.files) if not name.startswith(LOG_FOLDER)]
-    if not any(name.endswith(".safetensors") for name in names):
+    weights = [name for name in model.record.files if name.endswith(_WEIGHTS)]
+    if not weights:
         raise ArtifactError(f"artifact {model.record.name!r} ({model.record.digest[:12]}) holds no weights")
-    return names
+    return sorted([*REQUIRED, *(name for name in OPTIONAL if name in model.record.files), *weights])
 
 
 def _show(task: Task, model: Artifact, sizes: dict[str, int]) -> None:
@@ -86,4 +88,4 @@ def _show(task: Task, model: Artifact, sizes: dict[str, int]) -> None:
 
 
 def _meaning(name: str) -> str:
-    return "the weights" if name.endswith(".safetensors") else _MEANINGS.get(name, "")
+    return "the weights" if name.endswith(_WEIGHTS) else _MEANINGS.get(name, "")

@@ -108,8 +108,8 @@ def _before_after(documents: Sequence[Document], tables: Sequence[Path]) -> Samp
     html = decode_html(content)
     raw = " ".join(html[max(0, html.lower().find("<body")) :].split())
     samples = (
-        Sample(label=f"{document.record}: as it came", parts=((_short(raw), "prompt"),)),
-        Sample(label=f"{document.record}: as it is kept", parts=((_short(document.text), "generated"),)),
+        Sample(label=f"{document.record}: as it came", parts=((_short(raw), "plain"),)),
+        Sample(label=f"{document.record}: as it is kept", parts=((_short(document.text), "kept"),)),
     )
     return Samples(title="A page before and after", samples=samples)
 
@@ -125,7 +125,7 @@ def _rejected(documents: Sequence[Document]) -> Samples:
         samples=tuple(
             Sample(
                 label=f"{one.reason} ({one.refusal.detail}): {one.source} {one.record}" if one.refusal else one.reason,
-                parts=((_short(one.text), "prompt"),),
+                parts=((_short(one.text), "plain"),),
             )
             for one in firsts
         ),

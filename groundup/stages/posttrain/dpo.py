@@ -20,9 +20,9 @@ from groundup.stages.posttrain.pairs import Pair, PairSteps, collate_pairs, read
 from groundup.stages.posttrain.rows import Shuffled, by_length
 from groundup.text.tokenizer import Tokenizer
 from groundup.train import precision
-from groundup.train.logs import write_logs
 from groundup.train.loop import train
 from groundup.train.objective import DirectPreference, answer_log_probs
+from groundup.train.output import write_model
 from groundup.train.precision import default_device
 
 
@@ -49,7 +49,7 @@ def run(config: DpoConfig, task: Task) -> Outcome:
     def validate(current: Transformer) -> dict[str, float]:
         totals: Counter[str] = Counter()
         for batch in checks.group(range(len(held_out))):
-            loss, values = objective(current, batch)
+            loss, values = objective(current, batch.to(current.output_weight.device))
             totals.update({"held_out_loss": float(loss), **{f"held_out_{k}": v for k, v in values.items()}})
         return {name: total / len(held_out) for name, total in totals.items()}
 
@@ -64,11 +64,7 @@ def run(config: DpoConfig, task: Task) -> Outcome:
         progress=task.progress,
         validate=validate if held_out else None,
     )
-    huggingface.save(
-        model.cpu(), task.payload, bos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, stop_ids=tokenizer.stop_ids
-    )
-    tokenizer.save(task.payload, model.config.max_seq_len)
-    write_logs(history, task.payload)
+    write_model(model, tokenizer, history, task.payload)
     metrics = {
         "parameters": count.parameters(model.config),
         "pairs": len(pairs),
@@ -123,7 +119,7 @@ def _references(model: Transformer, pairs: Sequence[Pair], config: DpoConfig, pa
     done = 0
     for group in by_length([2 * pair.length for pair in pairs], config.micro_batch_tokens):
         with torch.inference_mode(), precision.autocast(arithmetic, device):
-            values = answer_log_probs(model, collate_pairs([pairs[index] for index in group], pad_id))
+            values = answer_log_probs(model, collate_pairs([pairs[index] for index in group], pad_id).to(device))
         result[group] = values.float().cpu().view(-1, 2)
         done += len(group)
         task.progress.update("scoring with the reference", done, len(pairs), "pairs")

@@ -35,10 +35,10 @@ def encode(
 ) -> Row | None:
     """A conversation as a row of at most ``max_seq_len + 1`` ids; None, and counted, if no answer is left in it.
 
-    The row starts with the end-of-text id, as documents do in pretraining, and is cut at its end if too long.
+    A row that is too long is cut at its end.
     """
     chat = tokenizer.encode_chat(as_dicts(messages))
-    ids, trained = [tokenizer.eos_id, *chat.ids], [False, *chat.trained]
+    ids, trained = chat.ids, chat.trained
     while trained and not trained[-1]:  # nothing is learned from what follows the last answer
         ids.pop()
         trained.pop()

@@ -18,9 +18,9 @@ from groundup.stages.posttrain.config import SftConfig
 from groundup.stages.posttrain.rows import Row, Shuffled, by_length, collate, encode
 from groundup.text.conversation import read_conversations
 from groundup.text.tokenizer import Tokenizer
-from groundup.train.logs import write_logs
 from groundup.train.loop import History, train
 from groundup.train.objective import next_token
+from groundup.train.output import write_model
 from groundup.train.precision import default_device
 from groundup.train.stream import TokenBatch
 
@@ -58,7 +58,7 @@ class HeldOutConversations:
         """``{"held_out_loss": ...}``; nothing if no conversations were held out."""
         total, weight = 0.0, 0
         for group in by_length([len(row.tokens.ids) for row in self.rows], self.max_tokens):
-            batch = collate([self.rows[index].tokens for index in group], self.pad_id)
+            batch = collate([self.rows[index].tokens for index in group], self.pad_id).to(model.output_weight.device)
             assert batch.trained is not None
             hidden = model(batch.inputs)[batch.trained]
             total += float(linear_cross_entropy(hidden, model.output_weight, batch.targets[batch.trained]))
@@ -89,11 +89,7 @@ def run(config: SftConfig, task: Task) -> Outcome:
         progress=task.progress,
         validate=validation.loss if held_out else None,
     )
-    huggingface.save(
-        model.cpu(), task.payload, bos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, stop_ids=tokenizer.stop_ids
-    )
-    tokenizer.save(task.payload, model.config.max_seq_len)
-    write_logs(history, task.payload)
+    write_model(model, tokenizer, history, task.payload)
     trained_tokens = sum(sum(row.tokens.trained) for row in rows)
     _show(task, history, rows, trained_tokens, dropped, tokenizer)
     losses = [row["held_out_loss"] for row in history.validations]

@@ -10,15 +10,14 @@ from groundup.base.errors import RequestError
 from groundup.base.seeds import derive
 from groundup.base.units import Span, human_count
 from groundup.model import count
-from groundup.model.exchange import huggingface
 from groundup.model.transformer import Transformer, initialise
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.stages.pretrain.validation import HeldOut
 from groundup.text.shards import TokenStore, num_rows
 from groundup.text.tokenizer import Tokenizer
-from groundup.train.logs import write_logs
 from groundup.train.loop import History, train
 from groundup.train.objective import next_token
+from groundup.train.output import write_model
 from groundup.train.precision import default_device
 from groundup.train.stream import PackedSteps
 
@@ -58,11 +57,7 @@ def run(config: PretrainConfig, task: Task) -> Outcome:
         progress=task.progress,
         validate=held_out.bits_per_byte,
     )
-    huggingface.save(
-        model.cpu(), task.payload, bos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, stop_ids=tokenizer.stop_ids
-    )
-    tokenizer.save(task.payload, seq_len)
-    write_logs(history, task.payload)
+    write_model(model, tokenizer, history, task.payload)
     trained = num_steps * rows * seq_len
     flops = trained * count.training_flops_per_token(shape, seq_len)
     bytes_per_token = tokens.record.metrics["train_bytes"] / store.num_tokens
