@@ -11,7 +11,8 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -85,32 +86,51 @@ def run(reference: str, overrides: Sequence[str], store: Store, progress: Progre
 
 
 def _make(node: Node, store: Store, progress: Progress, records: Mapping[str, Record]) -> Artifact:
+    """Run one stage and commit what it made. A failure leaves no payload, but what the stage keeps to go on from."""
+    try:
+        with _in_plain_words(node, store):
+            return _attempt(node, store, progress, records)
+    except RequestError:
+        store.discard(node.digest)
+        raise
+    except Exception:
+        store.discard_payload(node.digest)
+        raise
+
+
+def _attempt(node: Node, store: Store, progress: Progress, records: Mapping[str, Record]) -> Artifact:
     payload, scratch, attempts = store.begin(node.digest)
     inputs = {field: tuple(store.open(n.digest) for n in nodes) for field, nodes in node.inputs.items()}
     task = Task(node.name, node.digest, inputs, node.files, payload, scratch, progress, records=records)
     reset_peak_memory()
     start, cpu = time.monotonic(), _cpu_seconds()
+    outcome = node.config.run(task)
+    _write_logs(task)
+    seconds, busy = time.monotonic() - start, _cpu_seconds() - cpu
+    cost = Cost(
+        seconds=round(seconds, 3),
+        cpu_seconds=round(busy, 3),
+        peak_memory_bytes=peak_memory(),
+        energy_joules=round(busy * WATTS_PER_CORE, 1),
+        watts_per_core=WATTS_PER_CORE,
+        attempts=attempts,
+    )
+    return store.commit(_record(node, task, outcome, cost), payload)
+
+
+@contextmanager
+def _in_plain_words(node: Node, store: Store) -> Iterator[None]:
+    """Turn what the machine refuses into errors that say what to do, and name the artifact in all of them."""
     try:
-        outcome = node.config.run(task)
-        _write_logs(task)
-        seconds, busy = time.monotonic() - start, _cpu_seconds() - cpu
-        cost = Cost(
-            seconds=round(seconds, 3),
-            cpu_seconds=round(busy, 3),
-            peak_memory_bytes=peak_memory(),
-            energy_joules=round(busy * WATTS_PER_CORE, 1),
-            watts_per_core=WATTS_PER_CORE,
-            attempts=attempts,
-        )
-        return store.commit(_record(node, task, outcome, cost), payload)
+        yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = human_bytes(shutil.disk_usage(store.workspace).free)
-            raise ResourceError(
-                f"the disk is full ({free} free) while making {node.name!r}; free some space and run the same command: "
-                "finished artifacts and checkpoints are kept"
-            ) from error
-        raise
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = human_bytes(shutil.disk_usage(store.workspace).free)
+        raise ResourceError(
+            f"the disk is full ({free} free) while making {node.name!r}; free some space and run the same command: "
+            "finished artifacts and checkpoints are kept"
+        ) from error
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _OUT_OF_MEMORY.search(str(error)):
             raise
@@ -118,7 +138,6 @@ def _make(node: Node, store: Store, progress: Progress, records: Mapping[str, Re
             f"out of memory while making {node.name!r}; lower its size (see 'groundup plan') and run again"
         ) from error
     except GroundupError as error:
-        store.discard(node.digest) if isinstance(error, RequestError) else shutil.rmtree(payload, ignore_errors=True)
         raise type(error)(f"{node.name} ({node.config.stage}): {error}") from error
 
 

@@ -134,6 +134,10 @@ class Store:
         """Delete what an unfinished or just finished attempt left in ``partial``."""
         shutil.rmtree(self.partial / digest[:16], ignore_errors=True)
 
+    def discard_payload(self, digest: str) -> None:
+        """Delete the half-made payload of an attempt that failed; scratch stays for the next one."""
+        shutil.rmtree(self.partial / digest[:16] / "payload", ignore_errors=True)
+
     def set_names(self, names: dict[str, str]) -> None:
         """Point names at digests, keeping the other names."""
         before = self.names()
