@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the small recipe of the tests, in about a minute")
     parser.add_argument("--keep", type=Path, help="an empty folder to make the workspace in, and leave it there")
     options = parser.parse_args()
+    if options.keep and options.keep.exists() and any(options.keep.iterdir()):
+        parser.error(f"{options.keep} is not empty: a run that finds artifacts is not a run from nothing")
     recipe = str(ROOT / "tests" / "journey" / "small.yaml") if options.quick else "quickstart"
     with tempfile.TemporaryDirectory() as folder:
         workspace = options.keep or Path(folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,6 +50,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\ngroundup: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("groundup"):
+            raise
+        print(f"groundup: error: {error.name} is not installed; run: pip install 'groundup[all]'", file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -93,8 +99,9 @@ def run(recipe: RecipeArgument, overrides: OverridesArgument = None, workspace: 
     chat_model = next((s for s in reversed(result.steps) if s.artifact.record.kind in {"bundle", "model"}), None)
     if chat_model is not None:
         option = f" -w {workspace}" if workspace else ""
-        print(f"chat:   groundup chat {result.recipe.name}/{chat_model.node.name}{option}")
-        print(f"serve:  groundup serve {result.recipe.name}/{chat_model.node.name}{option}")
+        command = "groundup" if shutil.which("groundup") else os.path.relpath(sys.argv[0])
+        print(f"chat:   {command} chat {result.recipe.name}/{chat_model.node.name}{option}")
+        print(f"serve:  {command} serve {result.recipe.name}/{chat_model.node.name}{option}")
 
 
 @app.command(epilog="Example:  groundup plan quickstart base.depth=6")

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from groundup.base.config import Config
+from groundup.base.errors import RequestError
 
 
 class ModelConfig(Config):
@@ -32,20 +33,39 @@ class ModelConfig(Config):
         return self
 
     @classmethod
-    def from_depth(cls, depth: int, vocab_size: int, max_seq_len: int) -> ModelConfig:
-        """The default shape for a depth: 64 units of width a layer, heads of 64, a feed-forward of 8/3 the width.
+    def from_depth(
+        cls,
+        depth: int,
+        vocab_size: int,
+        max_seq_len: int,
+        *,
+        hidden_size: int | None = None,
+        num_heads: int | None = None,
+        num_kv_heads: int | None = None,
+        intermediate_size: int | None = None,
+        qk_norm: bool = True,
+        tie_embeddings: bool = True,
+    ) -> ModelConfig:
+        """The default shape for a depth; whatever is given by hand replaces what would be derived.
 
-        Width over depth of 64 follows nanochat's dial (scripts/base_train.py); 8/3 keeps SwiGLU's parameters at
-        those of a plain feed-forward of 4 (Shazeer 2020, section 2), rounded up to a multiple of 64.
+        64 units of width a layer (nanochat's dial, scripts/base_train.py), heads of 64, and a feed-forward of 8/3 the
+        width, which keeps SwiGLU's parameters at those of a plain feed-forward of 4 (Shazeer 2020, section 2), rounded
+        up to a multiple of 64. RequestError if the parts don't fit together.
         """
-        hidden_size = 64 * depth
-        return cls(
-            vocab_size=vocab_size,
-            num_layers=depth,
-            hidden_size=hidden_size,
-            num_heads=depth,
-            num_kv_heads=depth,
-            head_dim=64,
-            intermediate_size=-(-hidden_size * 8 // (3 * 64)) * 64,
-            max_seq_len=max_seq_len,
-        )
+        hidden_size = hidden_size or 64 * depth
+        num_heads = num_heads or max(1, hidden_size // 64)
+        if hidden_size % num_heads or hidden_size // num_heads % 2:
+            raise RequestError(f"hidden_size {hidden_size} must divide into num_heads {num_heads} heads of even width")
+        fields = {
+            "vocab_size": vocab_size,
+            "num_layers": depth,
+            "hidden_size": hidden_size,
+            "num_heads": num_heads,
+            "num_kv_heads": num_kv_heads or num_heads,
+            "head_dim": hidden_size // num_heads,
+            "intermediate_size": intermediate_size or -(-hidden_size * 8 // (3 * 64)) * 64,
+            "max_seq_len": max_seq_len,
+            "qk_norm": qk_norm,
+            "tie_embeddings": tie_embeddings,
+        }
+        return cls.parse(fields, "model shape")

@@ -53,26 +53,18 @@ class PretrainConfig(StageConfig):
 
     def model_config_for(self, vocab_size: int, max_seq_len: int) -> ModelConfig:
         """The model's shape; RequestError if the parts set by hand don't fit together."""
-        hidden_size = self.hidden_size or 64 * self.depth
-        num_heads = self.num_heads or max(1, hidden_size // 64)
-        need(
-            hidden_size % num_heads == 0 and (hidden_size // num_heads) % 2 == 0,
-            f"hidden_size {hidden_size} must divide into num_heads {num_heads} heads of even width",
+        return ModelConfig.from_depth(
+            self.depth,
+            # The table's length is rounded up so that its rows split evenly over ranks and tiles.
+            -(-vocab_size // 64) * 64,
+            max_seq_len,
+            hidden_size=self.hidden_size,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            intermediate_size=self.intermediate_size,
+            qk_norm=self.qk_norm,
+            tie_embeddings=self.tie_embeddings,
         )
-        # The table's length is rounded up so that its rows split evenly over ranks and tiles.
-        fields = {
-            "vocab_size": -(-vocab_size // 64) * 64,
-            "num_layers": self.depth,
-            "hidden_size": hidden_size,
-            "num_heads": num_heads,
-            "num_kv_heads": self.num_kv_heads or num_heads,
-            "head_dim": hidden_size // num_heads,
-            "intermediate_size": self.intermediate_size or -(-hidden_size * 8 // (3 * 64)) * 64,
-            "max_seq_len": max_seq_len,
-            "qk_norm": self.qk_norm,
-            "tie_embeddings": self.tie_embeddings,
-        }
-        return ModelConfig.parse(fields, "model shape")
 
     def rows_per_step(self, max_seq_len: int) -> int:
         """Rows a step: the batch in tokens grows as compute^0.38, depth^1.5 (nanochat's fit, rounded)."""
