@@ -280,6 +280,8 @@ def test_needs_no_network_and_leaves_no_trace(
     for name in ("connect", "connect_ex", "sendto"):
         monkeypatch.setattr(socket.socket, name, refuse, raising=False)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    # scikit-learn, which lm-eval imports, sets this one for good when it is first imported.
+    monkeypatch.setenv("KMP_DUPLICATE_LIB_OK", "True")
     before = dict(os.environ)
     log = io.StringIO()
     results, items = Harness({"story_endings": story_rows(12)}, tmp_path / "run", log).run(engine, 8)
