@@ -1,8 +1,8 @@
 """The one training loop. Every objective trains through here; methods are passed in as functions.
 
 Each step: schedule, forward and backward over the micro-batches, clip, update, record. The loss of a step is the
-sum over all its targets divided by their number, so it doesn't depend on how the step is split into micro-batches.
-The loop holds no random state: step, model and optimizer are all there is to resume.
+sum over all its targets divided by their number, so it doesn't depend on how the step is split into micro-batches
+or over processes. The loop holds no random state: step, model and optimizer are all there is to resume.
 """
 
 from __future__ import annotations
@@ -10,46 +10,25 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from groundup.base.errors import DataError
 from groundup.base.machine import cores, keep_freed_memory
 from groundup.base.progress import Progress
 from groundup.model.transformer import Transformer
-from groundup.train import precision
 from groundup.train.checkpoint import Checkpoints
-from groundup.train.optim import adamw
+from groundup.train.engines.engine import B, Engine, Objective, Validate
+from groundup.train.engines.native import NativeEngine
 from groundup.train.schedule import learning_rate_factor
 from groundup.train.settings import LoopConfig, OptimizerConfig
 from groundup.train.stream import Steps
 
 _MAX_SKIPPED_IN_A_ROW = 10
 
-
-class Batch(Protocol):
-    """What the loop needs to know of a micro-batch."""
-
-    @property
-    def weight(self) -> int: ...
-
-    @property
-    def num_tokens(self) -> int: ...
-
-    def to(self, device: torch.device) -> Self: ...
-
-
-B = TypeVar("B", bound=Batch)
-
-Objective = Callable[[Transformer, B], tuple[Tensor, Mapping[str, float]]]
-"""(model, micro-batch) to (sum of losses over its ``weight`` targets, sums of further values to report)."""
-
-Validate = Callable[[Transformer], dict[str, float]]
 Row = dict[str, float]
 
 
@@ -81,16 +60,18 @@ def train(
 
     DataError if the loss or the gradient stays non-finite; a single such step is skipped and counted.
     """
-    run = _Run(model, steps, objective, learning_rate, optimizer, loop, folder, progress, validate)
+    torch.set_num_threads(loop.threads or cores())
+    keep_freed_memory()
+    engine: Engine = NativeEngine(model, objective, learning_rate, optimizer, loop.precision)
+    run = _Run(engine, steps, learning_rate, optimizer, loop, folder, progress, validate)
     return run.finish()
 
 
 class _Run:
     def __init__(
         self,
-        model: Transformer,
+        engine: Engine,
         steps: Steps[Any],
-        objective: Objective[Any],
         learning_rate: float,
         optimizer: OptimizerConfig,
         loop: LoopConfig,
@@ -98,29 +79,17 @@ class _Run:
         progress: Progress,
         validate: Validate | None,
     ) -> None:
-        self.model, self.steps, self.objective = model, steps, objective
+        self.engine, self.steps = engine, steps
         self.peak, self.config, self.loop = learning_rate, optimizer, loop
         self.progress, self.validate = progress, validate
         self.log = folder / "metrics.jsonl"
         self.checkpoints = Checkpoints(folder)
-        self.device = next(model.parameters()).device
-        self.precision = precision.resolve(loop.precision, self.device)
         self.skipped = 0
 
     def finish(self) -> History:
-        torch.set_num_threads(self.loop.threads or cores())
-        keep_freed_memory()
-        betas = (self.config.beta1, self.config.beta2)
-        self.optimizer = adamw(
-            self.model,
-            learning_rate=self.peak,
-            weight_decay=self.config.weight_decay,
-            betas=betas,
-        )
         first, tokens = self._resume()
         saved = start = time.monotonic()
         done = 0
-        self.model.train()
         with self.log.open("a", encoding="utf-8") as log:
             for step in range(first, self.steps.num_steps):
                 if self.validate is not None and step % self.loop.validate_every == 0:
@@ -141,38 +110,29 @@ class _Run:
             steps=[row for row in rows if "loss" in row],
             validations=[row for row in rows if "loss" not in row],
             tokens_per_second=done / seconds if done else 0.0,
-            precision=self.precision,
+            precision=self.engine.precision,
         )
 
     def _step(self, step: int) -> tuple[Row, int]:
-        batches = self.steps.batches(step)
-        weight = sum(batch.weight for batch in batches)
+        batches = self.steps.batches(step, self.engine.part)
         computed = sum(batch.num_tokens for batch in batches)
-        rate = self.peak * learning_rate_factor(
+        factor = learning_rate_factor(
             step,
             self.steps.num_steps,
             schedule=self.config.schedule,
             warmup_steps=math.ceil(self.config.warmup * self.steps.num_steps),
             final_factor=self.config.final_factor,
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        loss, extras = 0.0, dict[str, float]()
-        for batch in batches:
-            with precision.autocast(self.precision, self.device):
-                total, values = self.objective(self.model, batch.to(self.device))
-            (total / weight).backward()
-            loss += float(total.detach()) / weight
-            for name, value in values.items():
-                extras[name] = extras.get(name, 0.0) + value / weight
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip))
-        if math.isfinite(loss) and math.isfinite(norm):
-            self.optimizer.step()
+        sums = self.engine.forward_backward(batches, self.engine.weigh(batches))
+        norm = self.engine.clip(self.config.gradient_clip)
+        if math.isfinite(sums.loss) and math.isfinite(norm):
+            self.engine.update(factor)
             self.skipped = 0
         else:
+            self.engine.discard()
             self._skip(step)
-        self.optimizer.zero_grad()
-        return {"loss": loss, "learning_rate": rate, "gradient_norm": norm, **extras}, computed
+        row = {"loss": sums.loss, "learning_rate": self.peak * factor, "gradient_norm": norm, **sums.values}
+        return row, computed
 
     def _skip(self, step: int) -> None:
         self.skipped += 1
@@ -183,10 +143,7 @@ class _Run:
 
     def _validate(self, step: int, tokens: int, log: Any) -> None:
         assert self.validate is not None
-        self.model.eval()
-        with torch.inference_mode(), precision.autocast(self.precision, self.device):
-            row = self.validate(self.model)
-        self.model.train()
+        row = self.engine.validate(self.validate)
         print(json.dumps({"step": step, "tokens": tokens, **row}), file=log)
 
     def _report(self, step: int, row: Row) -> None:
@@ -195,11 +152,11 @@ class _Run:
 
     def _save(self, step: int, tokens: int) -> None:
         extra = {"tokens": tokens, "log_bytes": self.log.stat().st_size, "skipped": self.skipped}
-        self.checkpoints.save(step, self.model, self.optimizer, extra)
+        self.checkpoints.save(step, self.engine.state(), extra)
 
     def _resume(self) -> tuple[int, int]:
         """Go back to the newest checkpoint; the log loses what was written after it."""
-        state = self.checkpoints.restore(self.model, self.optimizer)
+        state = self.checkpoints.restore(self.engine.load_state)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.touch()
         with self.log.open("r+b") as log:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -14,15 +15,34 @@ from groundup.base.errors import RequestError
 from groundup.text.shards import Order, TokenStore
 
 BatchT = TypeVar("BatchT")
+RowT = TypeVar("RowT")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of the rows of every step: number ``rank`` of ``size``. Processes that split one row share a part."""
+
+    rank: int = 0
+    size: int = 1
+
+    def of(self, rows: Sequence[RowT]) -> Sequence[RowT]:
+        """This part's rows: every ``size``-th."""
+        return rows[self.rank :: self.size]
+
+
+WHOLE: Final = Part()
 
 
 class Steps(Protocol[BatchT]):
-    """All optimizer steps of a run. ``batches(step)`` gives the micro-batches that make up one."""
+    """All optimizer steps of a run. ``batches(step, part)`` gives the micro-batches of a part of one.
+
+    The rows of a step don't depend on how many parts share them.
+    """
 
     @property
     def num_steps(self) -> int: ...
 
-    def batches(self, step: int) -> list[BatchT]: ...
+    def batches(self, step: int, part: Part = WHOLE) -> list[BatchT]: ...
 
 
 @dataclass(frozen=True)
@@ -75,10 +95,10 @@ class PackedSteps:
             raise RequestError("the token store has no order of rows: it is not one to train on")
         return self.store.order
 
-    def batches(self, step: int) -> list[TokenBatch]:
+    def batches(self, step: int, part: Part = WHOLE) -> list[TokenBatch]:
         """The micro-batches of a step, ``rows_per_batch`` rows each (the last may have fewer)."""
         first = step * self.rows_per_step
-        rows = self._order.reshape(-1)[first : first + self.rows_per_step]
+        rows = self._order.reshape(-1)[first : first + self.rows_per_step][part.rank :: part.size]
         return [self._batch(rows[at : at + self.rows_per_batch]) for at in range(0, len(rows), self.rows_per_batch)]
 
     def _batch(self, rows: Order) -> TokenBatch:

@@ -19,13 +19,13 @@ from groundup.base.progress import Silent
 from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer, initialise
 from groundup.text.shards import TokenStore, num_rows, shuffled_rows
-from groundup.train import loop
 from groundup.train.checkpoint import Checkpoints
+from groundup.train.engines import native
 from groundup.train.loop import History, train
 from groundup.train.objective import next_token
 from groundup.train.optim import adamw
 from groundup.train.settings import LoopConfig, OptimizerConfig
-from groundup.train.stream import PackedSteps, TokenBatch
+from groundup.train.stream import WHOLE, PackedSteps, Part, TokenBatch
 
 CONFIG = ModelConfig(
     vocab_size=64, num_layers=2, hidden_size=32, num_heads=2, num_kv_heads=1, head_dim=16,
@@ -86,7 +86,7 @@ def test_a_masked_step_weighs_every_target_alike(tmp_path: Path) -> None:
         num_steps: int
         parts: int
 
-        def batches(self, step: int) -> list[TokenBatch]:
+        def batches(self, step: int, part: Part = WHOLE) -> list[TokenBatch]:
             batch = steps_of(6).batches(step)[0]
             trained = torch.zeros(6, 8, dtype=torch.bool)
             for row in range(6):
@@ -162,9 +162,9 @@ class Watched:
     def num_steps(self) -> int:
         return self.inner.num_steps
 
-    def batches(self, step: int) -> list[TokenBatch]:
+    def batches(self, step: int, part: Part = WHOLE) -> list[TokenBatch]:
         self.place[:] = [step + 1]
-        return self.inner.batches(step)
+        return self.inner.batches(step, part)
 
 
 def test_a_checkpoint_that_is_damaged_is_passed_over(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_two_checkpoints_are_kept_and_no_half_written_one(tmp_path: Path) -> Non
     (tmp_path / ".step-000000013.pt.77.tmp").write_bytes(b"half")
     model = fresh()
     optimizer = adamw(model, learning_rate=1.0, weight_decay=0.0, betas=(0.9, 0.99))
-    state = Checkpoints(tmp_path).restore(model, optimizer)
+    state = Checkpoints(tmp_path).restore(lambda state: optimizer.load_state_dict(state["optimizer"]))
     assert state is not None
     assert state["step"] == 12
 
@@ -240,7 +240,7 @@ def test_one_bad_step_is_skipped_and_many_are_an_error(tmp_path: Path) -> None:
 
 def test_gradients_are_clipped_to_their_norm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     norms = []
-    real = loop.adamw
+    real = native.adamw
 
     def spied(*args: object, **more: object) -> torch.optim.AdamW:
         made = real(*args, **more)  # type: ignore[arg-type]
@@ -251,7 +251,7 @@ def test_gradients_are_clipped_to_their_norm(tmp_path: Path, monkeypatch: pytest
         )
         return made
 
-    monkeypatch.setattr(loop, "adamw", spied)
+    monkeypatch.setattr(native, "adamw", spied)
     history = train(
         fresh(), steps_of(6), next_token, 1e-2, OptimizerConfig(gradient_clip=0.25), FP32, folder=tmp_path,
         progress=Silent(),

@@ -13,7 +13,7 @@ from groundup.stages.posttrain.rows import Row, Shuffled, by_length, collate, en
 from groundup.text.conversation import Message, read_preferences
 from groundup.text.tokenizer import Tokenizer
 from groundup.train.objective import PairBatch
-from groundup.train.stream import TokenBatch
+from groundup.train.stream import WHOLE, Part, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class PairSteps:
         """Optimizer steps in all."""
         return self.order.num_steps
 
-    def batches(self, step: int) -> list[PairBatch]:
+    def batches(self, step: int, part: Part = WHOLE) -> list[PairBatch]:
         """The micro-batches of a step."""
-        return self.group(self.order.step(step))
+        return self.group(part.of(self.order.step(step)))
 
     def group(self, chosen: Sequence[int]) -> list[PairBatch]:
         """The pairs of these indices in micro-batches of like length."""

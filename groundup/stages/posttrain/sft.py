@@ -22,7 +22,7 @@ from groundup.train.loop import History, train
 from groundup.train.objective import next_token
 from groundup.train.output import write_model
 from groundup.train.precision import default_device
-from groundup.train.stream import TokenBatch
+from groundup.train.stream import WHOLE, Part, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class ConversationSteps:
         """Optimizer steps in all."""
         return self.order.num_steps
 
-    def batches(self, step: int) -> list[TokenBatch]:
+    def batches(self, step: int, part: Part = WHOLE) -> list[TokenBatch]:
         """The micro-batches of a step, rows of like length together."""
-        chosen = [self.rows[index].tokens for index in self.order.step(step)]
+        chosen = [self.rows[index].tokens for index in part.of(self.order.step(step))]
         groups = by_length([len(row.ids) for row in chosen], self.max_tokens)
         return [collate([chosen[index] for index in group], self.pad_id) for group in groups]
 
