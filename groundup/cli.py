@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import groundup
-from groundup.base.errors import GroundupError
+from groundup.base.errors import RequestError, in_one_line
 
 app = typer.Typer(
     name="groundup",
@@ -25,6 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -44,24 +47,21 @@ def main() -> None:
     """Run the command line; errors meant for the user are one line without a traceback."""
     try:
         app()
-    except GroundupError as error:
-        print(f"groundup: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != _INTERRUPTED:
+            raise
         print("\ngroundup: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(1)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("groundup"):
-            raise
-        print(f"groundup: error: {error.name} is not installed; run: pip install 'groundup[all]'", file=sys.stderr)
-        sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"groundup: error: {error.strerror or error}{where}", file=sys.stderr)
-        sys.exit(1)
+    except Exception as error:
+        told = in_one_line(error)
+        if told is None:
+            raise
+        line, code = told
+        print(f"groundup: error: {line}", file=sys.stderr)
+        sys.exit(code)
 
 
 def _version(wanted: bool) -> None:
@@ -79,51 +79,108 @@ def _root(
     """Train language models from the ground up."""
 
 
+def _command() -> str:
+    """How the user can call this program again."""
+    if shutil.which("groundup"):
+        return "groundup"
+    here = Path(sys.argv[0])
+    return f"{os.path.relpath(sys.executable)} -m groundup" if here.name == "__main__.py" else os.path.relpath(here)
+
+
 def _store(workspace: Path | None) -> Any:
     from groundup.artifact.store import Store
 
     return Store(workspace or Path(os.environ.get("GROUNDUP_WORKSPACE", "workspace")))
 
 
-@app.command(epilog="Examples:  groundup run quickstart   ·   groundup run quickstart base.depth=6 -w /data/ws")
-def run(recipe: RecipeArgument, overrides: OverridesArgument = None, workspace: WorkspaceOption = None) -> None:
-    """Make everything in a recipe: skips what is made, resumes what was cut off, writes a report."""
+@app.command(
+    epilog="Examples:  groundup run quickstart   ·   groundup run quickstart base.depth=6 -w /data/ws   ·   "
+    "groundup run quickstart --nproc 4"
+)
+def run(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    workspace: WorkspaceOption = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes on this machine: one a GPU, or a few on a CPU.")] = 1,
+    nnodes: Annotated[int, typer.Option(min=1, help="Machines; start the same command on each.")] = 1,
+    rdzv: Annotated[str | None, typer.Option(help="HOST:PORT of one of the machines, at which all meet.")] = None,
+    node_rank: Annotated[int | None, typer.Option(min=0, help="Number of this machine; given out if not set.")] = None,
+    join_timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for all processes to join.")] = 300.0,
+) -> None:
+    """Make everything in a recipe: skips what is made, resumes what was cut off, writes a report.
+
+    Training runs in all processes of --nproc, torchrun or srun; the other stages run in the first one.
+    """
+    from groundup.base.dist import world
+    from groundup.base.launch import Launch, launch
+    from groundup.base.meeting import join
     from groundup.base.progress import Progress
+    from groundup.base.team import Follower
+    from groundup.flow import follow
     from groundup.flow import run as run_recipe
 
+    started, wanted = world(), Launch(nproc, nnodes, rdzv, node_rank, join_timeout)
+    if wanted.size > 1:
+        if started.size > 1:
+            raise RequestError(f"{started.size} processes were started already: leave out --nproc and --nnodes")
+        folder = ["--workspace", str(workspace)] if workspace else []
+        launch(wanted, ["run", recipe, *(overrides or []), *folder, "--join-timeout", str(join_timeout)])
+        return
     store = _store(workspace)
-    result = run_recipe(recipe, overrides or [], store, Progress())
+    with join(started, join_timeout) as team:
+        if isinstance(team, Follower):
+            follow(recipe, overrides or [], store, team)
+            return
+        result = run_recipe(recipe, overrides or [], store, Progress(), team)
     made = [step.node.name for step in result.steps if step.made]
     print(f"made: {', '.join(made)}" if made else "nothing to make: all artifacts are up to date")
     print(f"report: {result.report}")
     chat_model = next((s for s in reversed(result.steps) if s.artifact.record.kind in {"bundle", "model"}), None)
     if chat_model is not None:
         option = f" -w {workspace}" if workspace else ""
-        command = "groundup" if shutil.which("groundup") else os.path.relpath(sys.argv[0])
+        command = _command()
         print(f"chat:   {command} chat {result.recipe.name}/{chat_model.node.name}{option}")
         print(f"serve:  {command} serve {result.recipe.name}/{chat_model.node.name}{option}")
 
 
-@app.command(epilog="Example:  groundup plan quickstart base.depth=6")
+@app.command(
+    epilog="Examples:  groundup plan quickstart base.depth=6   ·   groundup plan my.yaml --machine 8xh100 --nodes 4   "
+    "·   groundup plan my.yaml --machine my-machine.yaml --json"
+)
 def plan(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
     workspace: WorkspaceOption = None,
+    machine: Annotated[
+        str, typer.Option(help="this (measured now), a known one such as h100 or 8xh100, or a YAML file of its form.")
+    ] = "this",
+    nodes: Annotated[int, typer.Option(min=1, help="Machines of this kind.")] = 1,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Devices used in each machine; all if not set.")] = None,
+    mfu: Annotated[
+        float | None, typer.Option(min=0.01, max=1.0, help="Share of the peak to assume; the machine's own if not set.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a run would make and what is there already; checks every field and file."""
-    from groundup.base.units import human_bytes
+    """Show what a run would make, and what its training needs: memory by part, time, cost, energy, a layout that fits.
+
+    Checks every field and file. Nothing is started.
+    """
     from groundup.recipe import load
+    from groundup.train.plan.estimate import assess_recipe
+    from groundup.train.plan.machine import find_machine
 
     store, resolved = _store(workspace), load(recipe, overrides or [])
-    rows = [
+    there = [node.digest for node in resolved.nodes if store.has(node.digest)]
+    made = {digest: store.open(digest, verify=False).record for digest in there}
+    training = assess_recipe(resolved.nodes, made, find_machine(machine), count=nodes, devices=gpus, mfu=mfu)
+    rows: list[dict[str, Any]] = [
         {
             "name": node.name,
             "stage": node.config.stage,
             "kind": node.config.kind,
             "digest": node.digest,
-            "made": store.has(node.digest),
-            "memory_bytes": node.config.memory(node),
+            "made": node.digest in made,
+            "training": training[node.name].as_json() if node.name in training else None,
         }
         for node in resolved.nodes
     ]
@@ -132,8 +189,53 @@ def plan(
         return
     for row in rows:
         state = "made" if row["made"] else "to make"
-        memory = f"about {human_bytes(row['memory_bytes'])}" if row["memory_bytes"] else ""
-        print(f"{row['name']:<12} {row['stage']:<14} {row['digest'][:12]}  {state:<8} {memory}".rstrip())
+        print(f"{row['name']:<12} {row['stage']:<14} {row['digest'][:12]}  {state}")
+    for name, found in training.items():
+        print(f"\n{name}")
+        for line in found.lines():
+            print(f"  {line}")
+
+
+@app.command(
+    epilog="Examples:  groundup sweep quickstart base   ·   groundup sweep my.yaml base --depths 2,3,4 --ratios 5,10"
+    "   ·   groundup sweep my.yaml base base.depth=12 --no-verify"
+)
+def sweep(
+    recipe: RecipeArgument,
+    artifact: Annotated[str, typer.Argument(help="The pretrained model to predict, such as base.")],
+    overrides: OverridesArgument = None,
+    workspace: WorkspaceOption = None,
+    depths: Annotated[
+        str | None, typer.Option(help="Depths of the small models, such as 2,3,4; below the model's own if not set.")
+    ] = None,
+    ratios: Annotated[
+        str | None, typer.Option(help="Lengths of their runs in tokens a parameter, such as 5,10,20,40.")
+    ] = None,
+    verify: Annotated[bool, typer.Option(help="Train the predicted model too, and compare.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict a model before training it: train a small family, fit a scaling law, and test it.
+
+    The sweep is an artifact like any other. Its recipe is kept beside its report, for 'groundup run' (with --nproc).
+    """
+    from groundup.base.progress import Progress
+    from groundup.flow import run as run_recipe
+    from groundup.recipe import load, sweep_of
+
+    store = _store(workspace)
+    written = sweep_of(load(recipe, overrides or []), artifact, store.runs, depths=depths, ratios=ratios, verify=verify)
+    result = run_recipe(str(written), [], store, Progress())
+    found = result.steps[-1].artifact
+    if as_json:
+        print(found.file("report.json").read_text(encoding="utf-8").rstrip())
+        return
+    metrics = found.record.metrics
+    interval = f"{metrics['predicted_low']:.4f} to {metrics['predicted_high']:.4f}"
+    print(f"predicted: {metrics['predicted']:.4f} bits a byte ({interval})")
+    if metrics["measured"] is not None:
+        print(f"reached:   {metrics['measured']:.4f}; the prediction was off by {metrics['prediction_error']:+.2%}")
+    print(f"recipe:    {written}")
+    print(f"report:    {result.report}")
 
 
 @app.command("list", epilog="Example:  groundup list --json")
@@ -223,6 +325,34 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
+@app.command(
+    epilog="Examples:  groundup export quickstart/bundle model.gguf   ·   groundup export base out --to megatron   ·   "
+    "groundup export model.gguf folder --to huggingface --encoding BF16"
+)
+def export(
+    model: Annotated[str, typer.Argument(help="A model or bundle in the workspace, a folder, or a GGUF file.")],
+    out: Annotated[Path, typer.Argument(help="The new file (gguf) or folder to write.")],
+    to: Annotated[str, typer.Option(help="gguf, huggingface or megatron; from the name's ending if not set.")] = "",
+    encoding: Annotated[str, typer.Option(help="F32, F16, BF16; for gguf also Q8_0, Q5_1, Q5_0, Q4_1, Q4_0.")] = "F32",
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Hand a model to another program: llama.cpp (gguf), transformers and vLLM (huggingface), Megatron-LM."""
+    from typing import get_args
+
+    from groundup.base.errors import nearest
+    from groundup.handover import Encoding, Target, hand_over
+
+    target = to or ("gguf" if out.suffix == ".gguf" else "huggingface")
+    for name, value, known in (("--to", target, get_args(Target)), ("--encoding", encoding, get_args(Encoding))):
+        if value not in known:
+            raise RequestError(f"{name} {value!r} is not one of {', '.join(known)}{nearest(value, known)}")
+    store = _store(workspace)
+    engine, _ = _engine(model, workspace)
+    artifact = None if Path(model).exists() else store.find(model, verify=False)
+    for path in hand_over(engine, out, target, encoding, artifact, store):  # type: ignore[arg-type]
+        print(path)
+
+
 @app.command(epilog='Examples:  groundup chat quickstart/bundle   ·   groundup chat aligned --say "Tell me a story."')
 def chat(
     model: Annotated[str, typer.Argument(help="A model or bundle in the workspace, or a Hugging Face folder.")],
@@ -261,12 +391,13 @@ def serve(
 
 
 def _engine(model: str, workspace: Path | None) -> tuple[Any, str]:
-    """The engine for an artifact or a folder, and the digest that names its weights."""
-    from groundup.base.errors import RequestError
+    """The engine for an artifact, a folder or a GGUF file, and the digest that names its weights."""
     from groundup.base.files import sha256_file
 
     folder = Path(model)
-    if (folder / "config.json").is_file():
+    if folder.suffix == ".gguf" and folder.is_file():
+        digest = sha256_file(folder)
+    elif (folder / "config.json").is_file():
         digest = sha256_file(folder / "model.safetensors") if (folder / "model.safetensors").is_file() else ""
     else:
         artifact = _store(workspace).find(model)

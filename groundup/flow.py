@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import groundup
 from groundup.artifact.exhibit import Exhibits
@@ -23,10 +24,12 @@ from groundup.artifact.record import FORMAT, Cost, InputLink, Record, payload_di
 from groundup.artifact.stage import Artifact, Node, Outcome, Task
 from groundup.artifact.store import Store, scan
 from groundup.artifact.terms import Terms
+from groundup.base.dist import World, host_store, process_group, reach_store
 from groundup.base.errors import GroundupError, RequestError, ResourceError
 from groundup.base.files import folder_lock, write_json, write_text
 from groundup.base.machine import available_memory, cpu_name, peak_memory, reset_peak_memory
-from groundup.base.progress import Progress
+from groundup.base.progress import Progress, Silent
+from groundup.base.team import Follower, Leader
 from groundup.base.units import human_bytes, human_time
 from groundup.recipe import Recipe, load
 
@@ -57,11 +60,21 @@ class Run:
     report: Path
 
 
-def run(reference: str, overrides: Sequence[str], store: Store, progress: Progress) -> Run:
-    """Make every artifact of a recipe that is not yet in the store, then its report."""
+def run(reference: str, overrides: Sequence[str], store: Store, progress: Progress, team: Leader | None = None) -> Run:
+    """Make every artifact of a recipe that is not yet in the store, then its report.
+
+    ``team`` is this process (rank 0) with those that follow it: they take part in distributed stages.
+    """
+    team = team or Leader.alone()
     recipe = load(reference, overrides)
+    team.tell({"hashes": dict(recipe.hashes), "digests": {node.name: node.digest for node in recipe.nodes}})
+    if team.world.size > 1:
+        progress.note(f"{team.world.size} processes on {team.hosts} machine{'s' * (team.hosts > 1)}")
     with folder_lock(store.workspace):
         missing = [node for node in recipe.nodes if not store.has(node.digest)]
+        for node in missing:
+            with _in_plain_words(node, store):
+                node.config.check_processes(node, team.world.size if node.config.distributed else 1)
         _check_memory(missing)
         if missing:
             from groundup.artifact.report import check_ready
@@ -73,7 +86,7 @@ def run(reference: str, overrides: Sequence[str], store: Store, progress: Progre
             if made:
                 progress.title = f"[{number}/{len(recipe.nodes)}] {node.name}: {node.config.stage}"
                 records = {step.node.digest: step.artifact.record for step in steps}
-                artifact = _make(node, store, progress, records)
+                artifact = _make(node, store, progress, records, team)
                 progress.note(f"done in {human_time(artifact.record.cost.seconds)}")
             else:
                 store.discard(node.digest)
@@ -85,37 +98,81 @@ def run(reference: str, overrides: Sequence[str], store: Store, progress: Progre
     return Run(recipe, tuple(steps), report)
 
 
-def _make(node: Node, store: Store, progress: Progress, records: Mapping[str, Record]) -> Artifact:
+def follow(reference: str, overrides: Sequence[str], store: Store, team: Follower) -> None:
+    """Take part in the distributed stages of ``run``, which rank 0 carries out; return when it is done."""
+    known = team.hear()
+    assert known is not None
+    recipe = load(reference, overrides, known["hashes"])
+    nodes = {node.name: node for node in recipe.nodes}
+    for name, digest in known["digests"].items():
+        if name not in nodes or nodes[name].digest != digest:
+            raise RequestError(
+                f"{name!r} is another artifact here than for rank 0: see that all machines have the same recipe and "
+                "the same version of groundup"
+            )
+    while (order := team.hear()) is not None:
+        node = nodes[order["make"]]
+        with _in_plain_words(node, store):
+            team.done(_take_part(node, store, order, team))
+
+
+def _take_part(node: Node, store: Store, order: Mapping[str, Any], team: Follower) -> dict[str, Any]:
+    payload, scratch = store.under_way(node.digest)
+    if not scratch.is_dir():
+        raise ResourceError(
+            f"{scratch} is not to be seen here: the workspace must be on storage that all machines share"
+        )
+    reset_peak_memory()
+    cpu = _cpu_seconds()
+    inputs = {field: tuple(store.open(n.digest, verify=False) for n in nodes) for field, nodes in node.inputs.items()}
+    task = Task(node.name, node.digest, inputs, node.files, payload, scratch, Silent(), world=team.world)
+    with process_group(team.world, reach_store(team.host, order["port"])):
+        node.config.run(task)
+    return {"cpu_seconds": _cpu_seconds() - cpu, "peak_memory": peak_memory()}
+
+
+def _make(node: Node, store: Store, progress: Progress, records: Mapping[str, Record], team: Leader) -> Artifact:
     """Run one stage and commit what it made. A failure leaves no payload, but what the stage keeps to go on from."""
     try:
         with _in_plain_words(node, store):
-            return _attempt(node, store, progress, records)
+            return _attempt(node, store, progress, records, team)
     except RequestError:
-        store.discard(node.digest)
+        store.discard_unstarted(node.digest)
         raise
     except Exception:
         store.discard_payload(node.digest)
         raise
 
 
-def _attempt(node: Node, store: Store, progress: Progress, records: Mapping[str, Record]) -> Artifact:
+def _attempt(node: Node, store: Store, progress: Progress, records: Mapping[str, Record], team: Leader) -> Artifact:
     payload, scratch, attempts = store.begin(node.digest)
     inputs = {field: tuple(store.open(n.digest) for n in nodes) for field, nodes in node.inputs.items()}
-    task = Task(node.name, node.digest, inputs, node.files, payload, scratch, progress, records=records)
+    world = team.world if node.config.distributed else World()
+    task = Task(node.name, node.digest, inputs, node.files, payload, scratch, progress, records=records, world=world)
     reset_peak_memory()
     start, cpu = time.monotonic(), _cpu_seconds()
-    outcome = node.config.run(task)
+    outcome, reports = _run_together(task, node, team) if world.size > 1 else (node.config.run(task), [])
     _write_logs(task)
-    seconds, busy = time.monotonic() - start, _cpu_seconds() - cpu
+    seconds = time.monotonic() - start
+    busy = _cpu_seconds() - cpu + sum(report["cpu_seconds"] for report in reports)
     cost = Cost(
         seconds=round(seconds, 3),
         cpu_seconds=round(busy, 3),
-        peak_memory_bytes=peak_memory(),
+        peak_memory_bytes=peak_memory() + sum(report["peak_memory"] for report in reports),
         energy_joules=round(busy * WATTS_PER_CORE, 1),
         watts_per_core=WATTS_PER_CORE,
         attempts=attempts,
     )
     return store.commit(_record(node, task, outcome, cost), payload)
+
+
+def _run_together(task: Task, node: Node, team: Leader) -> tuple[Outcome, list[dict[str, Any]]]:
+    """Run a distributed stage in all processes; what it gave here, and what it cost the others."""
+    store = host_store()
+    team.tell({"make": node.name, "port": store.port})
+    with process_group(team.world, store):
+        outcome = node.config.run(task)
+    return outcome, team.gather()
 
 
 @contextmanager
@@ -158,7 +215,7 @@ def _record(node: Node, task: Task, outcome: Outcome, cost: Cost) -> Record:
             if nodes
         },
         code_version=groundup.__version__,
-        environment=_environment(),
+        environment=_environment(task.world),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         cost=cost,
         metrics=outcome.metrics,
@@ -210,13 +267,15 @@ def _cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def _environment() -> dict[str, str]:
+def _environment(world: World) -> dict[str, str]:
     found = {
         "python": sys.version.split()[0],
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_name(),
         "cores": str(len(os.sched_getaffinity(0))),
     }
+    if world.size > 1:
+        found["processes"] = str(world.size)
     for package in _RECORDED_PACKAGES:
         try:
             found[package] = version(package)

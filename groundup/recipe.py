@@ -7,7 +7,7 @@ Resolving it checks every field, finds every file, and gives each artifact its d
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ import yaml
 import groundup
 from groundup.artifact.stage import Node, StageConfig
 from groundup.base.errors import RequestError, nearest
-from groundup.base.files import sha256_json, sha256_path
+from groundup.base.files import sha256_json, sha256_path, write_text
 
 STAGES: Final = {
     "source": "groundup.stages.source.config:SourceConfig",
@@ -27,6 +27,7 @@ STAGES: Final = {
     "tokenizer": "groundup.stages.tokenize.config:TokenizerConfig",
     "tokens": "groundup.stages.tokenize.config:TokensConfig",
     "pretrain": "groundup.stages.pretrain.config:PretrainConfig",
+    "sweep": "groundup.stages.pretrain.sweep.config:SweepConfig",
     "sft": "groundup.stages.posttrain.config:SftConfig",
     "dpo": "groundup.stages.posttrain.config:DpoConfig",
     "evaluate": "groundup.stages.evaluate.config:EvaluateConfig",
@@ -37,11 +38,13 @@ PACKAGE: Final = Path(groundup.__file__).parent
 
 @dataclass(frozen=True)
 class Recipe:
-    """A resolved recipe. ``nodes`` are in an order in which each comes after its inputs."""
+    """A resolved recipe. ``nodes`` are in an order in which each comes after its inputs; ``hashes`` are those of the
+    files that it names, by path as written."""
 
     name: str
     description: str
     nodes: tuple[Node, ...]
+    hashes: Mapping[str, str]
 
 
 def stage_class(stage: str, where: str) -> type[StageConfig]:
@@ -58,8 +61,11 @@ def packaged() -> dict[str, Path]:
     return {path.stem: path for path in sorted((PACKAGE / "recipes").glob("*.yaml"))}
 
 
-def load(reference: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and resolve a recipe by packaged name or path; ``overrides`` are ``artifact.field=value``."""
+def load(reference: str, overrides: Sequence[str] = (), hashes: Mapping[str, str] | None = None) -> Recipe:
+    """Read and resolve a recipe by packaged name or path; ``overrides`` are ``artifact.field=value``.
+
+    ``hashes`` of files by path as written, if another process has taken them already.
+    """
     path = _locate(reference)
     data = _read_yaml(path)
     for override in overrides:
@@ -72,8 +78,9 @@ def load(reference: str, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(entries, dict) or not entries:
         raise RequestError(f"{path}: 'artifacts' must name at least one artifact and its stage")
     configs = _fill({str(name): _config(str(name), entry) for name, entry in entries.items()})
-    nodes = _Resolver(configs, path.parent).resolve()
-    return Recipe(str(data.get("name", path.stem)), str(data.get("description", "")).strip(), nodes)
+    resolver = _Resolver(configs, path.parent, hashes or {})
+    nodes = resolver.resolve()
+    return Recipe(str(data.get("name", path.stem)), str(data.get("description", "")).strip(), nodes, resolver.hashes)
 
 
 def _locate(reference: str) -> Path:
@@ -142,11 +149,11 @@ def _fill(configs: dict[str, StageConfig]) -> dict[str, StageConfig]:
 class _Resolver:
     """Turns configurations into nodes, inputs first."""
 
-    def __init__(self, configs: Mapping[str, StageConfig], folder: Path) -> None:
+    def __init__(self, configs: Mapping[str, StageConfig], folder: Path, hashes: Mapping[str, str]) -> None:
         self._configs = configs
         self._folder = folder
         self._done: dict[str, Node] = {}
-        self._hashes: dict[Path, str] = {}
+        self.hashes = dict(hashes)
 
     def resolve(self) -> tuple[Node, ...]:
         for name in self._configs:
@@ -189,7 +196,7 @@ class _Resolver:
         return found
 
     def _digest(self, config: StageConfig, inputs: Mapping[str, tuple[Node, ...]], files: Mapping[str, Path]) -> str:
-        identity = config.identity({path: self._hash(place) for path, place in files.items()})
+        identity = config.identity({path: self._hash(path, place) for path, place in files.items()})
         return sha256_json(
             {
                 "format": 1,
@@ -200,13 +207,13 @@ class _Resolver:
             }
         )
 
-    def _hash(self, place: Path) -> str:
-        if place not in self._hashes:
+    def _hash(self, path: str, place: Path) -> str:
+        if path not in self.hashes:
             try:
-                self._hashes[place] = sha256_path(place)
+                self.hashes[path] = sha256_path(place)
             except OSError as error:
                 raise RequestError(f"file {place} can't be read: {error.strerror}") from None
-        return self._hashes[place]
+        return self.hashes[path]
 
 
 def json_schema() -> dict[str, Any]:
@@ -232,3 +239,56 @@ def json_schema() -> dict[str, Any]:
         },
         "$defs": definitions,
     }
+
+
+def entries(nodes: Iterable[Node]) -> dict[str, dict[str, Any]]:
+    """Resolved nodes as a recipe file would say them: fields that differ from their defaults, paths absolute."""
+    return {
+        node.name: {
+            "stage": node.config.stage,
+            **_absolute(node.config.model_dump(mode="json", exclude_defaults=True), node.files),
+        }
+        for node in nodes
+    }
+
+
+def _absolute(value: Any, files: Mapping[str, Path]) -> Any:
+    if isinstance(value, dict):
+        return {name: _absolute(item, files) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_absolute(item, files) for item in value]
+    return str(files[value]) if isinstance(value, str) and value in files else value
+
+
+def sweep_of(
+    recipe: Recipe, artifact: str, folder: Path, *, depths: str | None, ratios: str | None, verify: bool
+) -> Path:
+    """Write the recipe that predicts a pretrained model of another one by a sweep, below ``folder``; its path.
+
+    RequestError if the artifact is no pretrained model, or a list can't be read.
+    """
+    nodes = {node.name: node for node in recipe.nodes}
+    if artifact not in nodes:
+        raise RequestError(f"recipe {recipe.name!r} has no artifact {artifact!r}{nearest(artifact, nodes)}")
+    node = nodes[artifact]
+    if node.config.stage != "pretrain":
+        raise RequestError(f"{artifact!r} is made by {node.config.stage}; a sweep predicts what pretrain makes")
+    needed = {one.name for one in node.ancestors()}
+    data = entries([one for one in recipe.nodes if one.name in needed])
+    target = entries([node])[artifact]
+    chosen = {"depths": _numbers(depths, "--depths", int), "tokens_per_parameter": _numbers(ratios, "--ratios", float)}
+    given = {name: value for name, value in chosen.items() if value}
+    data[f"{artifact}-law"] = {**target, "stage": "sweep", **given, **({} if verify else {"verify": False})}
+    written = folder / f"{recipe.name}-{artifact}-sweep" / "recipe.yaml"
+    whole = {"name": written.parent.name, "description": f"A scaling law that predicts {artifact}.", "artifacts": data}
+    write_text(written, yaml.safe_dump(whole, sort_keys=False, allow_unicode=True))
+    again = {one.name: one.digest for one in load(str(written)).nodes}
+    assert all(again[name] == nodes[name].digest for name in needed), "a recipe changed by being written down"
+    return written
+
+
+def _numbers(text: str | None, option: str, kind: type[int] | type[float]) -> list[int | float]:
+    try:
+        return [kind(part) for part in (text or "").split(",") if part.strip()]
+    except ValueError:
+        raise RequestError(f"{option} {text!r} must be numbers with commas between them, such as 2,3,4") from None

@@ -9,7 +9,8 @@ import torch
 
 from groundup.infer.engine import Engine
 from groundup.model.config import ModelConfig
-from groundup.model.transformer import Transformer, initialise
+from groundup.model.init import initialise
+from groundup.model.transformer import Transformer
 from groundup.text.tokenizer import Tokenizer, train_bpe
 
 SENTENCES = (

@@ -75,7 +75,7 @@ class LineChart:
 
 def line_chart(exhibit: Lines, prefix: str, *, wide: bool = True) -> LineChart:
     """Draw ``exhibit`` for a whole row or for half of one; ``prefix`` makes its ids unique in the page."""
-    series = [(line, _finite(line, exhibit.log_y)) for line in exhibit.series]
+    series = [(line, _finite(line, exhibit)) for line in exhibit.series]
     legend = [Key(line.name, index % COLOURS, _ends(points)) for index, (line, points) in enumerate(series)]
     first_rule = len(series)
     legend += [
@@ -86,13 +86,20 @@ def line_chart(exhibit: Lines, prefix: str, *, wide: bool = True) -> LineChart:
     words = f"Line chart, {exhibit.y_label} over {exhibit.x_label}. {words}"
     if not any(points for _, points in series):
         return LineChart(None, tuple(legend), words)
-    drawn = _draw(exhibit, [points for _, points in series], prefix, _WIDE if wide else _NARROW)
+    drawn = _draw(exhibit, series, prefix, _WIDE if wide else _NARROW)
     return LineChart(_fit_for_page(drawn, prefix), tuple(legend), words)
 
 
-def _finite(line: Series, log_y: bool) -> list[tuple[float, float]]:
+Points = list[tuple[float, float]]
+
+
+def _finite(line: Series, exhibit: Lines) -> Points:
     pairs = zip(line.x, line.y, strict=False)
-    return [(x, y) for x, y in pairs if math.isfinite(x) and math.isfinite(y) and (y > 0 or not log_y)]
+    return [(x, y) for x, y in pairs if _drawable(x, exhibit.log_x) and _drawable(y, exhibit.log_y)]
+
+
+def _drawable(value: float, logarithmic: bool) -> bool:
+    return math.isfinite(value) and (value > 0 or not logarithmic)
 
 
 def _ends(points: Sequence[tuple[float, float]]) -> str:
@@ -102,7 +109,7 @@ def _ends(points: Sequence[tuple[float, float]]) -> str:
     return last if len(points) == 1 else f"{first} → {last}"
 
 
-def _draw(exhibit: Lines, series: Sequence[Sequence[tuple[float, float]]], prefix: str, width: int) -> str:
+def _draw(exhibit: Lines, series: Sequence[tuple[Series, Points]], prefix: str, width: int) -> str:
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -123,11 +130,20 @@ def _draw(exhibit: Lines, series: Sequence[Sequence[tuple[float, float]]], prefi
     return stream.getvalue()
 
 
-def _plot(axes: Axes, exhibit: Lines, series: Sequence[Sequence[tuple[float, float]]]) -> None:
-    for index, points in enumerate(series):
+def _plot(axes: Axes, exhibit: Lines, series: Sequence[tuple[Series, Points]]) -> None:
+    for index, (line, points) in enumerate(series):
         xs, ys = [x for x, _ in points], [y for _, y in points]
-        style: dict[str, Any] = {"marker": "o", "markersize": 4} if len(points) <= 12 else {}
-        axes.plot(xs, ys, color=_stand_in(index), linewidth=1.8, solid_capstyle="round", **style)
+        style: dict[str, Any] = {"marker": "o", "markersize": 4} if len(points) <= 12 or line.points else {}
+        width = 0.0 if line.points else 1.8
+        axes.plot(xs, ys, color=_stand_in(index), linewidth=width, solid_capstyle="round", **style)
+        band = [
+            edges
+            for edges in zip(line.x, line.low, line.high, strict=False)
+            if _drawable(edges[0], exhibit.log_x) and all(_drawable(edge, exhibit.log_y) for edge in edges[1:])
+        ]
+        if band:
+            places, lows, highs = zip(*band, strict=True)
+            axes.fill_between(places, lows, highs, color=_stand_in(index), alpha=0.18, linewidth=0)
     for index, (_, value) in enumerate(exhibit.rules):
         if math.isfinite(value):
             axes.axhline(value, color=_stand_in(len(series) + index), linewidth=1.4, dashes=(5, 4))
@@ -138,6 +154,9 @@ def _plot(axes: Axes, exhibit: Lines, series: Sequence[Sequence[tuple[float, flo
         axes.tick_params(axis="y", which="minor", length=0, labelcolor=_INK)
     else:
         axes.yaxis.set_major_formatter(lambda value, _: number(value))
+    if exhibit.log_x:
+        axes.set_xscale("log")
+        axes.tick_params(axis="x", which="minor", length=0, labelbottom=False)
     axes.xaxis.set_major_formatter(lambda value, _: _short(value))
     axes.set_xlabel(clean(exhibit.x_label))
     axes.set_ylabel(clean(exhibit.y_label))

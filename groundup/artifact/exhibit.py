@@ -40,13 +40,16 @@ class Table(_Exhibit):
 
 
 class Series(BaseModel):
-    """One line of a chart."""
+    """One line of a chart, or single points; ``low`` and ``high`` draw a band around it when given."""
 
     model_config = _PLAIN
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    points: bool = False
 
 
 class Lines(_Exhibit):
@@ -58,6 +61,7 @@ class Lines(_Exhibit):
     series: tuple[Series, ...]
     rules: tuple[tuple[str, float], ...] = ()
     log_y: bool = False
+    log_x: bool = False
 
 
 class Bars(_Exhibit):

@@ -16,6 +16,7 @@ from groundup.artifact.exhibit import Exhibit
 from groundup.artifact.record import Record
 from groundup.artifact.terms import Terms
 from groundup.base.config import Config, markers
+from groundup.base.dist import World
 from groundup.base.errors import ArtifactError, RequestError
 from groundup.base.progress import Progress
 
@@ -59,6 +60,7 @@ class Task:
     ``payload`` is empty at the start of every attempt; ``scratch`` keeps its content over a kill and is
     deleted when the artifact is committed. ``files`` maps each path in the configuration to where it lies.
     ``records`` holds the records of all ancestors by digest, for a stage that tells where its input came from.
+    ``world`` says which of several processes this is: all share ``scratch``, only the main one fills ``payload``.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Task:
     progress: Progress
     exhibits: list[Exhibit] = field(default_factory=list)
     records: Mapping[str, Record] = field(default_factory=dict)
+    world: World = field(default_factory=World)
 
     def input(self, name: str) -> Artifact:
         """The one artifact that the input field ``name`` refers to."""
@@ -109,13 +112,15 @@ class StageConfig(Config):
 
     ``runner`` names a function (config, task) to Outcome as ``module:function``; it is imported when it is needed,
     so that a recipe resolves without the heavy libraries that its stages use. ``version`` is part of the digest:
-    raise it when the same configuration should give another result.
+    raise it when the same configuration should give another result. A ``distributed`` stage runs in all processes of
+    a run at once, in a process group of torch.distributed; the others run in the main one while the rest wait.
     """
 
     stage: ClassVar[str]
     kind: ClassVar[str]
     runner: ClassVar[str]
     version: ClassVar[int] = 1
+    distributed: ClassVar[bool] = False
 
     @classmethod
     def input_fields(cls) -> dict[str, InputRef]:
@@ -136,6 +141,9 @@ class StageConfig(Config):
 
     def check(self, node: Node) -> None:
         """Refuse what can be known to fail before anything starts, with a RequestError."""
+
+    def check_processes(self, node: Node, size: int) -> None:
+        """Refuse a number of processes on which a distributed stage can't run, with a RequestError."""
 
     def memory(self, node: Node) -> int:
         """The estimated peak memory in bytes, 0 if it is small."""

@@ -107,15 +107,19 @@ class Store:
 
     def begin(self, digest: str) -> tuple[Path, Path, int]:
         """An empty payload folder, the scratch folder as a former attempt left it, and the number of attempts."""
-        base = self.partial / digest[:16]
-        payload, scratch = base / "payload", base / "scratch"
+        payload, scratch = self.under_way(digest)
         shutil.rmtree(payload, ignore_errors=True)
         payload.mkdir(parents=True)
         scratch.mkdir(exist_ok=True)
-        counter = base / "attempts"
+        counter = scratch.parent / "attempts"
         attempts = int(counter.read_text()) + 1 if counter.is_file() else 1
         write_text(counter, str(attempts))
         return payload, scratch, attempts
+
+    def under_way(self, digest: str) -> tuple[Path, Path]:
+        """The payload and scratch folders of an artifact that is being made."""
+        base = self.partial / digest[:16]
+        return base / "payload", base / "scratch"
 
     def commit(self, record: Record, payload: Path) -> Artifact:
         """Rename a finished payload into place. After a crash at any point it is either there or not."""
@@ -133,6 +137,14 @@ class Store:
     def discard(self, digest: str) -> None:
         """Delete what an unfinished or just finished attempt left in ``partial``."""
         shutil.rmtree(self.partial / digest[:16], ignore_errors=True)
+
+    def discard_unstarted(self, digest: str) -> None:
+        """Delete an attempt that was refused, but for what a former one keeps to go on from."""
+        _, scratch = self.under_way(digest)
+        if scratch.is_dir() and any(scratch.iterdir()):
+            self.discard_payload(digest)
+        else:
+            self.discard(digest)
 
     def discard_payload(self, digest: str) -> None:
         """Delete the half-made payload of an attempt that failed; scratch stays for the next one."""

@@ -57,3 +57,19 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def missing_extra(package: str, extra: str) -> RequestError:
     """The error for an optional package that is not installed."""
     return RequestError(f"{package} is not installed; run: pip install 'groundup[{extra}]'")
+
+
+def in_one_line(error: BaseException) -> tuple[str, int] | None:
+    """What to tell the user of an error, and the exit code; None for an error of our own making.
+
+    >>> in_one_line(RequestError("no recipe 'x'"))
+    ("no recipe 'x'", 2)
+    """
+    if isinstance(error, GroundupError):
+        return " ".join(str(error).split()), error.exit_code
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("groundup"):
+        return f"{error.name} is not installed; run: pip install 'groundup[all]'", 2
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or error}{where}", 1
+    return None

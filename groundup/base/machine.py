@@ -5,12 +5,19 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import resource
 from pathlib import Path
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1  # malloc.h
 _M_MMAP_THRESHOLD: Final = -3
+
+WATTS_PER_CORE: Final = 6.0
+"""Assumed draw of one busy core with its share of the package: servers and laptops lie between 4 and 10 W."""
+
+_OUT_OF_MEMORY: Final = re.compile("not enough memory|can't allocate memory|out of memory", re.IGNORECASE)
+"""How torch words it, on CPU and CUDA, in a RuntimeError."""
 
 
 def cores() -> int:
@@ -26,6 +33,13 @@ def available_memory() -> int:
         limits.append(max(0, soft - _status("VmSize")))
     known = [limit for limit in limits if limit is not None]
     return min(known) if known else 2**63
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+    )
 
 
 def cpu_name() -> str:

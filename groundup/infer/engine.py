@@ -17,9 +17,10 @@ from torch import Tensor
 from groundup.base.errors import RequestError
 from groundup.infer.sampling import SamplingParams, sample
 from groundup.model.cache import KVCache
-from groundup.model.exchange import huggingface
+from groundup.model.exchange import gguf_read, huggingface
 from groundup.model.loss import CHUNK, target_log_probs
 from groundup.model.transformer import Transformer
+from groundup.text import gguf_vocabulary
 from groundup.text.tokenizer import Tokenizer
 
 Request = tuple[Sequence[int], Sequence[int]]
@@ -56,9 +57,12 @@ class Engine:
         self.tokenizer = tokenizer
 
     @classmethod
-    def load(cls, folder: Path) -> Engine:
-        """The engine for a Hugging Face folder."""
-        return cls(huggingface.load(folder), Tokenizer.load(folder))
+    def load(cls, path: Path) -> Engine:
+        """The engine for a Hugging Face folder, or for a GGUF file with its tokenizer."""
+        if path.suffix == ".gguf":
+            model, metadata = gguf_read.read(path)
+            return cls(model, gguf_vocabulary.from_metadata(metadata))
+        return cls(huggingface.load(path), Tokenizer.load(path))
 
     @property
     def max_seq_len(self) -> int:

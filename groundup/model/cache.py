@@ -31,10 +31,12 @@ class KVCache:
         """The positions (B, num_new) of the next ids, padding included."""
         return self.lengths[:, None] + torch.arange(num_new, device=self.lengths.device)
 
-    def mask(self, num_new: int) -> Tensor:
-        """Which of the S positions each new one may see: bool (B, 1, num_new, S)."""
+    def mask(self, num_new: int, window: int | None = None) -> Tensor:
+        """Which of the S positions each new one may see, at most ``window`` back: bool (B, 1, num_new, S)."""
         seen = torch.arange(self.capacity, device=self.lengths.device)
-        return (seen <= self.positions(num_new)[:, :, None])[:, None]
+        back = self.positions(num_new)[:, :, None] - seen
+        allowed = back >= 0 if window is None else (back >= 0) & (back < window)
+        return allowed[:, None]
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write the new keys and values (B, K, T, E) of a layer behind the old; returns all (B, K, S, E)."""

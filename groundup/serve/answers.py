@@ -32,7 +32,7 @@ def chat_prompt(tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> list[i
 def text_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
     """The ids of a text to go on with; RequestError for text that isn't Unicode."""
     _check_unicode(text)
-    return [tokenizer.eos_id, *tokenizer.encode(text)]
+    return [tokenizer.start_id, *tokenizer.encode(text)]
 
 
 def answer(

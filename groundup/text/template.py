@@ -57,11 +57,12 @@ class Rendered:
 
 
 class ChatTemplate:
-    """Renders conversations. ``special_tokens`` are the strings that only the template itself may produce."""
+    """Renders conversations. ``special_tokens`` are the strings that only the template itself may produce;
+    ``names`` are variables that it may use for some of them, such as ``bos_token``."""
 
-    def __init__(self, source: str, special_tokens: Sequence[str]) -> None:
+    def __init__(self, source: str, special_tokens: Sequence[str], names: Mapping[str, str] | None = None) -> None:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = _refuse
+        environment.globals.update(names or {}, raise_exception=_refuse)
         self.source = source
         try:
             self._template = environment.from_string(source)

@@ -6,13 +6,13 @@ On disk: ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.jinja
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from groundup.base.errors import ArtifactError, DataError, missing_extra
-from groundup.base.files import write_json, write_text
+from groundup.base.files import read_json, write_json, write_text
 from groundup.text.template import CHAT_TEMPLATE, END_OF_TEXT, PAD, TURN_END, TURN_START, ChatMessage, ChatTemplate
 
 try:
@@ -25,11 +25,36 @@ FILES: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 SPECIAL_TOKENS: Final = (END_OF_TEXT, PAD, TURN_START, TURN_END, *(f"<|reserved_{i}|>" for i in range(4)))
 
 # The split of Llama 3 and GPT-4: contractions, words with one leading mark, up to three digits, punctuation,
-# line breaks, spaces. llama.cpp knows it as "llama-bpe", so that exported models tokenize alike.
-_PATTERN: Final = (
+# line breaks, spaces. llama.cpp knows it too, so that exported models tokenize alike.
+LLAMA3_SPLIT: Final = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+_ENDS_OF_TEXT: Final = (END_OF_TEXT, "<|end_of_text|>", "</s>")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which special token starts a text, ends a text, ends a turn of a conversation, and fills up rows."""
+
+    start: str = END_OF_TEXT
+    end_of_text: str = END_OF_TEXT
+    turn_end: str = TURN_END
+    pad: str = PAD
+
+    @classmethod
+    def derive(cls, special_tokens: Iterable[str], bos: str | None, eos: str | None, pad: str | None) -> Roles:
+        """The roles in a tokenizer of others, who name the first, the last and the padding token only.
+
+        DataError if it has no token that could end a text.
+        """
+        known = set(special_tokens)
+        end_of_text = next((token for token in _ENDS_OF_TEXT if token in known), eos)
+        if end_of_text is None:
+            raise DataError("the tokenizer has no token that ends a text")
+        return cls(bos or end_of_text, end_of_text, eos or end_of_text, pad or end_of_text)
 
 
 @dataclass(frozen=True)
@@ -43,41 +68,64 @@ class ChatTokens:
 class Tokenizer:
     """Encodes and decodes. Text given to ``encode`` never yields a special token; only the chat template does."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, chat_template: str = CHAT_TEMPLATE) -> None:
+    def __init__(
+        self, backend: tokenizers.Tokenizer, chat_template: str = CHAT_TEMPLATE, roles: Roles | None = None
+    ) -> None:
         backend.encode_special_tokens = True
         self._backend = backend
+        self.roles = roles or Roles()
         added = backend.get_added_tokens_decoder()
         self.special_tokens = {token.content: index for index, token in sorted(added.items()) if token.special}
-        for name in (END_OF_TEXT, PAD, TURN_END):
+        for name in (self.roles.start, self.roles.end_of_text, self.roles.pad, self.roles.turn_end):
             if name not in self.special_tokens:
                 raise DataError(f"the tokenizer lacks the special token {name}")
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
-        self.eos_id = self.special_tokens[END_OF_TEXT]
-        self.pad_id = self.special_tokens[PAD]
-        self.stop_ids = frozenset({self.eos_id, self.special_tokens[TURN_END]})
-        self.template = ChatTemplate(chat_template, list(self.special_tokens))
+        self.start_id = self.special_tokens[self.roles.start]
+        self.eos_id = self.special_tokens[self.roles.end_of_text]
+        self.pad_id = self.special_tokens[self.roles.pad]
+        self.stop_ids = frozenset({self.eos_id, self.special_tokens[self.roles.turn_end]})
+        names = {"bos_token": self.roles.start, "eos_token": self.roles.turn_end}
+        self.template = ChatTemplate(chat_template, list(self.special_tokens), names)
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """Read ``tokenizer.json`` and ``chat_template.jinja`` from a folder; ArtifactError if they can't be read."""
+        """Read the three files of a folder; ArtifactError if they can't be read."""
         try:
             backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
             template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+            config = read_json(folder / "tokenizer_config.json")
+            named = [_content(config.get(f"{role}_token")) for role in ("bos", "eos", "pad")]
         except Exception as error:  # the library raises bare Exception for whatever it can't parse
             raise ArtifactError(f"no readable tokenizer in {folder}: {error}") from error
-        return cls(backend, template)
+        special = [token.content for token in backend.get_added_tokens_decoder().values() if token.special]
+        return cls(backend, template, Roles.derive(special, *named))
+
+    @classmethod
+    def parse(cls, description: Mapping[str, Any], chat_template: str, roles: Roles) -> Tokenizer:
+        """From what a ``tokenizer.json`` holds; DataError if the library can't make a tokenizer of it."""
+        try:
+            backend = tokenizers.Tokenizer.from_str(json.dumps(description))
+        except Exception as error:  # as above
+            raise DataError(f"the tokenizer can't be used: {error}") from error
+        return cls(backend, chat_template, roles)
+
+    def describe(self) -> dict[str, Any]:
+        """What ``tokenizer.json`` holds."""
+        description: dict[str, Any] = json.loads(self._backend.to_str())
+        return description
 
     def save(self, folder: Path, max_seq_len: int | None = None) -> None:
         """Write the files that ``load`` and transformers read."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "tokenizer.json", json.dumps(json.loads(self._backend.to_str()), ensure_ascii=False))
+        write_text(folder / "tokenizer.json", json.dumps(self.describe(), ensure_ascii=False))
         write_text(folder / "chat_template.jinja", self.template.source)
+        named = {self.roles.start, self.roles.turn_end, self.roles.pad}
         config: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": END_OF_TEXT,
-            "eos_token": TURN_END,
-            "pad_token": PAD,
-            "additional_special_tokens": [t for t in self.special_tokens if t not in {END_OF_TEXT, TURN_END, PAD}],
+            "bos_token": self.roles.start,
+            "eos_token": self.roles.turn_end,
+            "pad_token": self.roles.pad,
+            "additional_special_tokens": [t for t in self.special_tokens if t not in named],
             "clean_up_tokenization_spaces": False,
             "chat_template": self.template.source,
         }
@@ -122,6 +170,12 @@ class Tokenizer:
         return text
 
 
+def _content(token: Any) -> str | None:
+    """A token's text in ``tokenizer_config.json``, where it may stand alone or among its properties."""
+    text: str | None = token["content"] if isinstance(token, dict) else token
+    return text
+
+
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Learn byte-level BPE merges (Sennrich et al. 2016; bytes as in GPT-2) on ``texts``.
 
@@ -131,7 +185,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(tokenizers.Regex(_PATTERN), behavior="isolated"),
+            pre_tokenizers.Split(tokenizers.Regex(LLAMA3_SPLIT), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

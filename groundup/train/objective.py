@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,44 +10,60 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from groundup.model.loss import linear_cross_entropy, target_log_probs
 from groundup.model.transformer import Transformer
-from groundup.train.stream import TokenBatch
+from groundup.train.parallel.vocabulary import linear_cross_entropy, target_log_probs
+from groundup.train.stream import PairBatch, TokenBatch
 
+__all__ = ["BYTES", "DirectPreference", "NextToken", "PairBatch", "answer_log_probs", "bits_per_byte", "next_token"]
 
-def next_token(model: Transformer, batch: TokenBatch) -> tuple[Tensor, Mapping[str, float]]:
-    """The sum of -log p(target) in nats over the targets that count (all of them, or those marked ``trained``)."""
-    hidden_ND = model(batch.inputs).flatten(0, 1)
-    targets_N = batch.targets.flatten()
-    if batch.trained is not None:
-        kept = batch.trained.flatten()
-        hidden_ND, targets_N = hidden_ND[kept], targets_N[kept]
-    return linear_cross_entropy(hidden_ND, model.output_weight, targets_N), {}
+BYTES = "bytes"
+"""The value under which an objective reports the bytes of text that its targets stand for."""
 
 
 @dataclass(frozen=True)
-class PairBatch:
-    """Preference pairs: rows 2i chosen and 2i+1 rejected, ids (2P, T), ``trained`` marks the answers' targets.
+class NextToken:
+    """The sum of -log p(target) in nats over the targets that count (all of them, or those marked ``trained``).
 
-    ``reference`` fp32 (2P,) holds the log-probability of each answer under the model that training started from.
+    ``z_loss`` adds that much of the squared log of the softmax's normaliser for each target, which keeps the logits
+    from drifting (PaLM, Chowdhery et al. 2022, section 5). ``balance_loss`` adds that much of the layers' balance loss
+    for each target, if the model has experts (Fedus et al. 2021); being a product of means over a micro-batch, it is
+    the one term that does depend on how a step is split. ``bytes_of`` int64 (V,), the bytes of each token, makes the
+    objective report how many the targets stand for.
     """
 
-    tokens: TokenBatch
-    reference: Tensor
+    z_loss: float = 0.0
+    balance_loss: float = 0.0
+    bytes_of: Tensor | None = None
 
-    @property
-    def weight(self) -> int:
-        """Pairs."""
-        return len(self.reference) // 2
+    def __call__(self, model: Transformer, batch: TokenBatch) -> tuple[Tensor, Mapping[str, float]]:
+        routed: list[Tensor] = []
+        more = {"aux": routed} if self.balance_loss and model.config.num_experts else {}
+        if batch.documents is None:
+            hidden_BTD = model(batch.inputs, **more)
+        else:
+            hidden_BTD = model(batch.inputs, documents_BT=batch.documents, **more)
+        hidden_ND, targets_N = hidden_BTD.flatten(0, 1), batch.targets.flatten()
+        if batch.trained is not None:
+            kept = batch.trained.flatten()
+            hidden_ND, targets_N = hidden_ND[kept], targets_N[kept]
+        total = linear_cross_entropy(hidden_ND, model.output_weight, targets_N, self.z_loss)
+        values: dict[str, float] = {}
+        if routed:
+            balance = torch.stack(routed).sum() * batch.weight
+            total = total + self.balance_loss * balance
+            values["balance_loss"] = float(balance.detach())
+        if self.bytes_of is not None:
+            values[BYTES] = float(self.bytes_of[targets_N].sum())
+        return total, values
 
-    @property
-    def num_tokens(self) -> int:
-        """Positions computed, padding included."""
-        return self.tokens.num_tokens
 
-    def to(self, device: torch.device) -> PairBatch:
-        """The same batch on a device."""
-        return PairBatch(self.tokens.to(device), self.reference.to(device))
+next_token = NextToken()
+"""The plain objective."""
+
+
+def bits_per_byte(nats: float, num_bytes: float) -> float:
+    """A sum of losses in nats over so many bytes of text, or both a token."""
+    return nats / (math.log(2) * num_bytes)
 
 
 def answer_log_probs(model: Transformer, batch: TokenBatch) -> Tensor:

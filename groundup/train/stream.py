@@ -1,21 +1,30 @@
-"""What to train on at each step, as a pure function of the step: resuming needs a step number and nothing else."""
+"""What to train on at each step, as a pure function of the step: resuming needs a step number and nothing else.
+
+A step's rows are fixed by their global index, so they are the same for any number of processes; the position in the
+data is counted in tokens.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from groundup.base.errors import RequestError
+from groundup.base.errors import DataError, RequestError
 from groundup.text.shards import Order, TokenStore
+from groundup.train.mixture import counts, interleave
 
 BatchT = TypeVar("BatchT")
 RowT = TypeVar("RowT")
+
+_SAMPLED: Final = 65_536
 
 
 @dataclass(frozen=True)
@@ -36,22 +45,30 @@ WHOLE: Final = Part()
 class Steps(Protocol[BatchT]):
     """All optimizer steps of a run. ``batches(step, part)`` gives the micro-batches of a part of one.
 
-    The rows of a step don't depend on how many parts share them.
+    The rows of a step don't depend on how many parts share them. ``fingerprint`` names the data and its order: a
+    checkpoint of one is refused by another.
     """
 
     @property
     def num_steps(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def batches(self, step: int, part: Part = WHOLE) -> list[BatchT]: ...
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Token ids int64 (B, T) with the ids that follow them; ``trained`` bool (B, T) says which targets count."""
+    """Token ids int64 (B, T) with the ids that follow them; ``trained`` bool (B, T) says which targets count.
+
+    ``documents`` int64 (B, T) numbers the documents that are packed into a row, where they must not see each other.
+    """
 
     inputs: Tensor
     targets: Tensor
     trained: Tensor | None = None
+    documents: Tensor | None = None
 
     @cached_property
     def weight(self) -> int:
@@ -66,41 +83,138 @@ class TokenBatch:
     def to(self, device: torch.device) -> TokenBatch:
         """The same batch on a device."""
         trained = None if self.trained is None else self.trained.to(device)
-        return TokenBatch(self.inputs.to(device), self.targets.to(device), trained)
+        documents = None if self.documents is None else self.documents.to(device)
+        return TokenBatch(self.inputs.to(device), self.targets.to(device), trained, documents)
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Preference pairs: rows 2i chosen and 2i+1 rejected, ids (2P, T), ``trained`` marks the answers' targets.
+
+    ``reference`` fp32 (2P,) holds the log-probability of each answer under the model that training started from.
+    """
+
+    tokens: TokenBatch
+    reference: Tensor
+
+    @property
+    def weight(self) -> int:
+        """Pairs."""
+        return len(self.reference) // 2
+
+    @property
+    def num_tokens(self) -> int:
+        """Positions computed, padding included."""
+        return self.tokens.num_tokens
+
+    def to(self, device: torch.device) -> PairBatch:
+        """The same batch on a device."""
+        return PairBatch(self.tokens.to(device), self.reference.to(device))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A token store that takes part in a mixture, with its share of the rows."""
+
+    name: str
+    store: TokenStore
+    weight: float
 
 
 @dataclass(frozen=True)
 class PackedSteps:
-    """Next-token prediction over the rows of a token store, in its recorded order, epoch after epoch."""
+    """Next-token prediction over the rows of token stores, each in its recorded order, epoch after epoch.
 
-    store: TokenStore
+    ``store`` is one store or several sources. Weights count rows, after packing: of any run of rows, each source
+    has its share to within a row or so. ``mask_documents`` keeps the documents of a row apart.
+
+    RequestError if a source has too few rows, or no order. DataError at a batch with an id beyond ``vocab_size``.
+    """
+
+    store: TokenStore | Sequence[Source]
     seq_len: int
     rows_per_step: int
     rows_per_batch: int
     num_steps: int
+    mask_documents: bool = False
+    vocab_size: int | None = None
 
     def __post_init__(self) -> None:
-        order = self._order
-        wanted = self.num_steps * self.rows_per_step
-        if wanted > order.size:
-            epochs, rows = order.shape
-            raise RequestError(
-                f"training would read {wanted * self.seq_len} tokens; the token store has an order for {epochs} epochs "
-                f"of {rows * self.seq_len}: set its epochs to {-(-wanted // max(1, rows))}, or lower the horizon"
-            )
+        wanted = counts(self._weights, self.num_steps * self.rows_per_step)
+        for source, rows in zip(self.sources, wanted, strict=True):
+            order = _order(source)
+            if rows > order.size:
+                epochs, each = order.shape
+                which = f" of {source.name!r}" if source.name else ""
+                raise RequestError(
+                    f"training would read {rows * self.seq_len} tokens{which}; the token store has an order for "
+                    f"{epochs} epochs of {each * self.seq_len}: set its epochs to {-(-rows // max(1, each))}, or lower "
+                    "the horizon"
+                )
 
-    @property
-    def _order(self) -> Order:
-        if self.store.order is None:
-            raise RequestError("the token store has no order of rows: it is not one to train on")
-        return self.store.order
+    @cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """The stores that rows come from."""
+        return (Source("", self.store, 1.0),) if isinstance(self.store, TokenStore) else tuple(self.store)
+
+    @cached_property
+    def _weights(self) -> tuple[float, ...]:
+        return tuple(source.weight for source in self.sources)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of shape and weights, and of samples of every store's tokens, documents and order."""
+        whole = hashlib.sha256(repr((self.seq_len, self.rows_per_step, self._weights, self.mask_documents)).encode())
+        for source in self.sources:
+            for array in (source.store.ids, source.store.offsets, _order(source).reshape(-1)):
+                sample = np.ascontiguousarray(array[:: max(1, len(array) // _SAMPLED)])
+                whole.update(f"{len(array)} {sample.dtype}".encode() + sample.tobytes())
+        return whole.hexdigest()
+
+    def rows_of(self, step: int) -> list[tuple[int, int]]:
+        """The rows of a step, over all parts: (source, row of its store)."""
+        first = step * self.rows_per_step
+        chosen, places = interleave(self._weights, first, self.rows_per_step)
+        orders = [_order(source).reshape(-1) for source in self.sources]
+        return [(s, int(orders[s][place])) for s, place in zip(chosen.tolist(), places.tolist(), strict=True)]
+
+    def rows_read(self) -> list[int]:
+        """How many rows of each source the whole run reads."""
+        return counts(self._weights, self.num_steps * self.rows_per_step)
 
     def batches(self, step: int, part: Part = WHOLE) -> list[TokenBatch]:
         """The micro-batches of a step, ``rows_per_batch`` rows each (the last may have fewer)."""
-        first = step * self.rows_per_step
-        rows = self._order.reshape(-1)[first : first + self.rows_per_step][part.rank :: part.size]
+        rows = part.of(self.rows_of(step))
         return [self._batch(rows[at : at + self.rows_per_batch]) for at in range(0, len(rows), self.rows_per_batch)]
 
-    def _batch(self, rows: Order) -> TokenBatch:
-        ids = torch.from_numpy(np.stack([self.store.row(int(row), self.seq_len) for row in rows]).astype(np.int64))
-        return TokenBatch(ids[:, :-1], ids[:, 1:])
+    def _batch(self, rows: Sequence[tuple[int, int]]) -> TokenBatch:
+        stores = [source.store for source in self.sources]
+        ids = _stack([stores[s].row(row, self.seq_len) for s, row in rows])
+        documents = (
+            _stack([_documents(stores[s], row, self.seq_len) for s, row in rows]) if self.mask_documents else None
+        )
+        if self.vocab_size is not None and int(ids.max()) >= self.vocab_size:
+            raise DataError(
+                f"the token store holds id {int(ids.max())}, the model knows {self.vocab_size}: the store was made "
+                "with another tokenizer, or is damaged"
+            )
+        return TokenBatch(ids[:, :-1], ids[:, 1:], documents=documents)
+
+
+def _stack(rows: Sequence[npt.NDArray[Any]]) -> Tensor:
+    return torch.from_numpy(np.stack(rows).astype(np.int64))
+
+
+def _documents(store: TokenStore, row: int, seq_len: int) -> npt.NDArray[np.int64]:
+    """Which document each input of a row belongs to, counted from 0 within the row."""
+    places = np.arange(row * seq_len, (row + 1) * seq_len)
+    numbers = np.searchsorted(store.offsets, places, side="right")
+    result: npt.NDArray[np.int64] = numbers - numbers[0]
+    return result
+
+
+def _order(source: Source) -> Order:
+    if source.store.order is None:
+        which = f" {source.name!r}" if source.name else ""
+        raise RequestError(f"the token store{which} has no order of rows: it is not one to train on")
+    return source.store.order

@@ -15,7 +15,8 @@ from groundup.infer.engine import Engine
 from groundup.infer.sampling import SamplingParams
 from groundup.model.cache import KVCache
 from groundup.model.config import ModelConfig
-from groundup.model.transformer import Transformer, initialise
+from groundup.model.init import initialise
+from groundup.model.transformer import Transformer
 
 TOLERANCE = 1e-4
 

@@ -120,6 +120,33 @@ def test_transformers_loads_the_bundle_with_equal_logits(workspace: Path) -> Non
     assert "CDLA-Sharing-1.0" in card
 
 
+def test_a_model_leaves_in_other_formats_and_says_the_same(workspace: Path, tmp_path: Path) -> None:
+    import torch
+
+    from groundup.infer.engine import Engine
+    from groundup.model.exchange.megatron import from_megatron
+
+    ids = torch.arange(5, 60)[None]
+    folder, file = tmp_path / "folder", tmp_path / "model.gguf"
+    groundup("export", "small/bundle", file, workspace=workspace)
+    groundup("export", file, folder, "--to", "huggingface", workspace=workspace)
+    groundup("export", "small/base", tmp_path / "megatron", "--to", "megatron", workspace=workspace)
+    bundle = Engine.load(workspace / "artifacts" / as_json("show", "bundle", workspace=workspace)["digest"][:16])
+    base = Engine.load(workspace / "artifacts" / as_json("show", "base", workspace=workspace)["digest"][:16])
+    state = torch.load(tmp_path / "megatron" / "gptmodel.pt")
+    with torch.no_grad():
+        want = bundle.model(ids)
+        assert torch.equal(Engine.load(file).model(ids), want)
+        assert torch.equal(Engine.load(folder).model(ids), want)
+        assert torch.equal(from_megatron(state, base.model.config)(ids), base.model(ids))
+    assert Engine.load(folder).tokenizer.encode("one, two") == bundle.tokenizer.encode("one, two")
+    launch = (tmp_path / "megatron" / "launch.sh").read_text()
+    steps = as_json("show", "base", workspace=workspace)["metrics"]["steps"]
+    assert f"--train-iters {steps} " in launch
+    assert "already" in groundup("export", "small/bundle", file, workspace=workspace, code=2).stderr
+    assert "Q4_0" in groundup("export", file, tmp_path / "x", "--encoding", "Q4", workspace=workspace, code=2).stderr
+
+
 def test_the_model_answers(workspace: Path) -> None:
     arguments = ("chat", "small/bundle", "--say", "Tell me a story.", "--max-new-tokens", 20)
     first, second = (groundup(*arguments, workspace=workspace).stdout for _ in range(2))

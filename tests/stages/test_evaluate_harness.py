@@ -23,7 +23,8 @@ from groundup.base.errors import DataError
 from groundup.infer.engine import Engine
 from groundup.model.config import ModelConfig
 from groundup.model.exchange import huggingface
-from groundup.model.transformer import Transformer, initialise
+from groundup.model.init import initialise
+from groundup.model.transformer import Transformer
 from groundup.stages.evaluate.adapter import EngineLM
 from groundup.stages.evaluate.config import TASKS
 from groundup.stages.evaluate.harness import Harness, check_rows, quiet_offline

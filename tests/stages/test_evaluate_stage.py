@@ -22,7 +22,8 @@ from groundup.base.progress import Silent
 from groundup.infer.engine import Engine
 from groundup.model.config import ModelConfig
 from groundup.model.exchange import huggingface
-from groundup.model.transformer import Transformer, initialise
+from groundup.model.init import initialise
+from groundup.model.transformer import Transformer
 from groundup.stages.evaluate.config import EvaluateConfig
 from groundup.text.document import CORPUS, write_rows
 from groundup.text.shards import num_rows, shuffled_rows, token_dtype, write_store

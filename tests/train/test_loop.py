@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +16,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from groundup.base.errors import DataError
+from groundup.base.errors import ArtifactError, DataError, ResourceError
 from groundup.base.progress import Silent
 from groundup.model.config import ModelConfig
-from groundup.model.transformer import Transformer, initialise
+from groundup.model.init import initialise
+from groundup.model.transformer import Transformer
 from groundup.text.shards import TokenStore, num_rows, shuffled_rows
-from groundup.train.checkpoint import Checkpoints
 from groundup.train.engines import native
 from groundup.train.loop import History, train
-from groundup.train.objective import next_token
-from groundup.train.optim import adamw
-from groundup.train.settings import LoopConfig, OptimizerConfig
+from groundup.train.objective import NextToken, next_token
+from groundup.train.settings import HealthConfig, LoopConfig, OptimizerConfig
 from groundup.train.stream import WHOLE, PackedSteps, Part, TokenBatch
 
 CONFIG = ModelConfig(
     vocab_size=64, num_layers=2, hidden_size=32, num_heads=2, num_kv_heads=1, head_dim=16,
     intermediate_size=48, max_seq_len=8,
 )  # fmt: skip
-FP32 = LoopConfig(precision="fp32", validate_every=4, checkpoint_every=1e-9, threads=1)  # a checkpoint at every step
+FP32 = LoopConfig(precision="fp32", validate_every=4, checkpoint_every_steps=3, update_norm_every=5, threads=1)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_pulls_the_plug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of small checkpoints: waiting for the disk each time would take minutes."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 def fresh(seed: int = 1) -> Transformer:
@@ -43,7 +50,7 @@ def fresh(seed: int = 1) -> Transformer:
 def steps_of(rows_per_batch: int = 4, num_steps: int = 12) -> PackedSteps:
     rng = np.random.default_rng(0)
     ids = np.cumsum(rng.integers(0, 3, 700)) % 64  # something to learn: ids that go up
-    store = TokenStore(ids.astype(np.uint16), np.asarray([0, 700]), shuffled_rows(num_rows(700, 8), 2, seed=1))
+    store = TokenStore(ids.astype(np.uint16), np.asarray([0, 700]), shuffled_rows(num_rows(700, 8), 4, seed=1))
     return PackedSteps(store, 8, 6, rows_per_batch, num_steps)
 
 
@@ -85,6 +92,7 @@ def test_a_masked_step_weighs_every_target_alike(tmp_path: Path) -> None:
     class Uneven:
         num_steps: int
         parts: int
+        fingerprint: str = "uneven"
 
         def batches(self, step: int, part: Part = WHOLE) -> list[TokenBatch]:
             batch = steps_of(6).batches(step)[0]
@@ -118,89 +126,121 @@ class Cut(Exception):  # noqa: N818
     """Stands for a kill."""
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("cuts", [[4], [8], [4, 8], [0, 4, 4, 12]])
-def test_a_run_that_was_cut_off_ends_with_the_same_bits(precision: str, cuts: list[int], tmp_path: Path) -> None:
-    settings = FP32.model_copy(update={"precision": precision})
-    whole = fresh()
-    want = run(tmp_path / "whole", whole, steps_of(), settings=settings, validate=loss_of)
-    left, place = list(cuts), [0]
+@dataclass
+class CutAt:
+    """Validation that dies at its next turn when that is due; ``turns`` are counted over all attempts."""
 
-    def validate(model: Transformer) -> dict[str, float]:
-        if left and left[0] == place[0]:
-            left.pop(0)
+    turns: list[int]
+    turn: int = 0
+
+    def __call__(self, model: Transformer) -> dict[str, float]:
+        self.turn += 1
+        if self.turn in self.turns:
             raise Cut
         return loss_of(model)
 
-    for attempt in range(len(cuts) + 1):
-        model = fresh(seed=1)
-        place[:] = [max((int(path.stem[5:]) for path in (tmp_path / "cut").glob("step-*.pt")), default=0)]
-        steps = Watched(steps_of(), place)
-        try:
-            got = train(
-                model, steps, next_token, 1e-2, OptimizerConfig(warmup=0.25), settings, folder=tmp_path / "cut",
-                progress=Silent(), validate=validate,
-            )  # fmt: skip
-            break
-        except Cut:
-            assert attempt < len(cuts)
-    assert left == []
-    assert torch.equal(weights(model), weights(whole))
+
+@pytest.mark.parametrize(
+    ("changes", "turns"),
+    [
+        ({}, [2]),
+        ({}, [1, 3, 4, 5]),
+        ({"precision": "bf16"}, [3]),
+        ({"average": 0.9}, [3, 5]),
+        ({"checkpoint_in_background": False}, [2]),
+        ({"dry_run": False}, [4]),
+    ],
+    ids=["early", "often", "bf16", "average", "foreground", "no dry run"],
+)
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(
+    changes: dict[str, object], turns: list[int], tmp_path: Path
+) -> None:
+    settings = FP32.model_copy(update=changes)
+    want = run(tmp_path / "whole", fresh(), steps_of(), settings=settings, validate=loss_of)
+    validate = CutAt(turns)
+    for _ in turns:
+        with pytest.raises(Cut):
+            run(tmp_path / "cut", fresh(), steps_of(), settings=settings, validate=validate)
+    got = run(tmp_path / "cut", fresh(), steps_of(), settings=settings, validate=validate)
+    assert got.model is not None
+    assert want.model is not None
+    assert torch.equal(weights(got.model), weights(want.model))
     assert got.steps == want.steps
     assert got.validations == want.validations
     assert [row["step"] for row in got.validations] == [0, 4, 8, 12]
 
 
+def test_nothing_is_lost_when_a_validation_fails(tmp_path: Path) -> None:
+    """The state is saved before it is validated."""
+    rarely = FP32.model_copy(update={"checkpoint_every_steps": None, "checkpoint_every": 1e9})
+    with pytest.raises(Cut):
+        run(tmp_path, fresh(), steps_of(), settings=rarely, validate=CutAt([3]))
+    seen: list[int] = []
+    run(tmp_path, fresh(), Watched(steps_of(), seen), settings=rarely, validate=loss_of)  # type: ignore[arg-type]
+    assert set(seen) == {0, 8, 9, 10, 11}  # step 0 is the dry run's
+
+
 @dataclass(frozen=True)
 class Watched:
-    """Steps that write down which one comes next."""
+    """Steps that write down which ones are asked for."""
 
     inner: PackedSteps
-    place: list[int]
+    seen: list[int]
 
     @property
     def num_steps(self) -> int:
         return self.inner.num_steps
 
+    @property
+    def fingerprint(self) -> str:
+        return self.inner.fingerprint
+
     def batches(self, step: int, part: Part = WHOLE) -> list[TokenBatch]:
-        self.place[:] = [step + 1]
+        self.seen.append(step)
         return self.inner.batches(step, part)
 
 
-def test_a_checkpoint_that_is_damaged_is_passed_over(tmp_path: Path) -> None:
-    whole = fresh()
-    want = run(tmp_path / "whole", whole, steps_of(), validate=loss_of)
-    for number, damage in enumerate(
-        (
-            lambda data: b"",
-            lambda data: data[: len(data) // 2],
-            lambda data: bytes(len(data)),
-            lambda data: b"nonsense" * 10,
-            lambda data: data[:1000] + bytes(50) + data[1050:],
-        )
-    ):
-        folder = tmp_path / str(number)
-        run(folder, fresh(), steps_of(), validate=loss_of)
-        newest = sorted(folder.glob("step-*.pt"))[-1]
-        newest.write_bytes(damage(newest.read_bytes()))
-        model = fresh()
-        got = run(folder, model, steps_of(), validate=loss_of)
-        assert torch.equal(weights(model), weights(whole))
-        assert got.steps == want.steps
-        assert got.validations == want.validations
+def test_the_dry_run_leaves_no_trace(tmp_path: Path) -> None:
+    one, two = (
+        run(tmp_path / str(dry), fresh(), steps_of(), settings=FP32.model_copy(update={"dry_run": dry}))
+        for dry in (True, False)
+    )
+    assert one.model is not None
+    assert two.model is not None
+    assert torch.equal(weights(one.model), weights(two.model))
+    assert one.steps == two.steps
 
 
-def test_two_checkpoints_are_kept_and_no_half_written_one(tmp_path: Path) -> None:
+def test_too_little_memory_shows_at_once_and_says_what_to_change(tmp_path: Path) -> None:
+    calls = []
+
+    def greedy(model: Transformer, batch: TokenBatch) -> tuple[Tensor, Mapping[str, float]]:
+        calls.append(1)
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    with pytest.raises(ResourceError, match=r"fewer than 32 tokens at once \(micro_batch_tokens\).*groundup plan"):
+        train(fresh(), steps_of(), greedy, 1e-2, OptimizerConfig(), FP32, folder=tmp_path, progress=Silent())
+    assert calls == [1]
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"), [("model", "model"), ("rate", "optimizer"), ("data", "data"), ("length", "data")]
+)
+def test_a_checkpoint_of_another_run_is_refused(change: str, what: str, tmp_path: Path) -> None:
     run(tmp_path, fresh(), steps_of())
-    assert [path.name for path in sorted(tmp_path.iterdir())] == [
-        "metrics.jsonl", "step-000000011.pt", "step-000000012.pt",
-    ]  # fmt: skip
-    (tmp_path / ".step-000000013.pt.77.tmp").write_bytes(b"half")
-    model = fresh()
-    optimizer = adamw(model, learning_rate=1.0, weight_decay=0.0, betas=(0.9, 0.99))
-    state = Checkpoints(tmp_path).restore(lambda state: optimizer.load_state_dict(state["optimizer"]))
-    assert state is not None
-    assert state["step"] == 12
+    model, steps, optimizer = fresh(), steps_of(), OptimizerConfig(warmup=0.25)
+    if change == "model":
+        model = Transformer(CONFIG.model_copy(update={"intermediate_size": 56}))
+    if change == "rate":
+        optimizer = OptimizerConfig(warmup=0.25, beta1=0.8)
+    if change == "data":
+        other = TokenStore(steps.store.ids[::-1], steps.store.offsets, steps.store.order)  # type: ignore[union-attr]
+        steps = PackedSteps(other, 8, 6, 4, 12)
+    if change == "length":
+        steps = steps_of(num_steps=13)
+    with pytest.raises(ArtifactError, match=f"is a checkpoint of another {what}"):
+        train(model, steps, next_token, 1e-2, optimizer, FP32, folder=tmp_path, progress=Silent())
 
 
 def test_the_log_has_a_row_a_step_and_the_schedule_in_it(tmp_path: Path) -> None:
@@ -210,39 +250,138 @@ def test_the_log_has_a_row_a_step_and_the_schedule_in_it(tmp_path: Path) -> None
     assert [row["step"] for row in history.steps] == list(range(12))
     assert [row["tokens"] for row in history.steps] == [48 * (step + 1) for step in range(12)]
     assert [row["learning_rate"] for row in history.steps][:3] == pytest.approx([1e-2 / 3, 2e-2 / 3, 1e-2])
+    assert [row["step"] for row in history.steps if "update_norm" in row] == [0, 5, 10]
+    speed = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]
+    assert speed == history.speed
+    assert speed[-1]["step"] == 11
+    assert 0 < speed[-1]["mfu"] < 1
 
 
-def test_one_bad_step_is_skipped_and_many_are_an_error(tmp_path: Path) -> None:
-    bad = {3}
+def test_the_update_norm_is_the_share_of_the_weights_that_moved(tmp_path: Path) -> None:
+    before = weights(fresh())
+    history = run(tmp_path, fresh(), steps_of(num_steps=1))
+    assert history.model is not None
+    moved = (weights(history.model) - before).norm() / before.norm()
+    assert history.steps[0]["update_norm"] == pytest.approx(moved.item(), rel=1e-5)
 
-    @dataclass
-    class Spoiled:
-        step: int = -1
 
-        def __call__(self, model: Transformer, batch: TokenBatch) -> tuple[Tensor, Mapping[str, float]]:
-            total, values = next_token(model, batch)
-            self.step += 1
-            return (total * math.nan if self.step in bad else total), values
-
-    model = fresh()
+def test_bits_per_byte_of_a_step_are_exact(tmp_path: Path) -> None:
+    """Two bytes for ids below 32, three above; what the rows of the step stand for, counted by hand."""
+    sizes = torch.where(torch.arange(64) < 32, 2, 3)
     history = train(
-        model, steps_of(6), Spoiled(), 1e-2, OptimizerConfig(), FP32, folder=tmp_path / "one", progress=Silent()
-    )
+        fresh(), steps_of(), NextToken(bytes_of=sizes), 1e-2, OptimizerConfig(), FP32, folder=tmp_path,
+        progress=Silent(),
+    )  # fmt: skip
+    for step, row in enumerate(history.steps):
+        targets = torch.cat([batch.targets.flatten() for batch in steps_of().batches(step)])
+        want = row["loss"] * len(targets) / math.log(2) / sizes[targets].sum().item()
+        assert row["bits_per_byte"] == pytest.approx(want, rel=1e-6)
+
+
+@dataclass
+class Spoiled:
+    """Losses multiplied at some steps (one micro-batch a step, no dry run)."""
+
+    factors: dict[int, float]
+    step: int = -1
+
+    def __call__(self, model: Transformer, batch: TokenBatch) -> tuple[Tensor, Mapping[str, float]]:
+        total, values = next_token(model, batch)
+        self.step += 1
+        return total * self.factors.get(self.step, 1.0), values
+
+
+def spoiled(folder: Path, factors: dict[int, float], health: HealthConfig, first: int = 0, **more: object) -> History:
+    settings = CALM.model_copy(update={"health": health, **more})
+    return train(
+        fresh(), steps_of(6, 40), Spoiled(factors, first - 1), 1e-3, OptimizerConfig(warmup=0.0), settings,
+        folder=folder, progress=Silent(),
+    )  # fmt: skip
+
+
+CALM = FP32.model_copy(update={"dry_run": False, "checkpoint_every_steps": None, "checkpoint_every": 1e9})
+QUICK = HealthConfig(window=16, rewind_every=5)
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_many_are_an_error(tmp_path: Path) -> None:
+    history = spoiled(tmp_path / "one", {3: math.nan}, QUICK)
     assert math.isnan(history.steps[3]["loss"])
-    assert torch.isfinite(weights(model)).all()
+    assert history.model is not None
+    assert torch.isfinite(weights(history.model)).all()
     assert history.steps[-1]["loss"] < history.steps[0]["loss"]
-    bad |= set(range(2, 12))
-    with pytest.raises(DataError, match="lower learning_rate"):
-        train(
-            fresh(), steps_of(6), Spoiled(), 1e-2, OptimizerConfig(), FP32, folder=tmp_path / "many", progress=Silent()
-        )
+    assert [(e["step"], e["event"], e["action"]) for e in history.events] == [(3, "non_finite", "skip")]
+    with pytest.raises(DataError, match="not finite for 10 steps up to 11; lower learning_rate"):
+        spoiled(tmp_path / "many", dict.fromkeys(range(2, 40), math.inf), QUICK)
+
+
+def test_a_skipped_step_changes_no_weight(tmp_path: Path) -> None:
+    each = {"checkpoint_keep": 99, "checkpoint_every_steps": 1}
+    spoiled(tmp_path, {20: 50.0}, QUICK, **each)
+    states = [load_file(tmp_path / f"step-{step:09d}") for step in (20, 21, 22)]
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[1], states[2])
+
+
+def load_file(folder: Path) -> Tensor:
+    """The weights of a checkpoint, read by torch alone."""
+    from torch.distributed.checkpoint import FileSystemReader
+    from torch.distributed.checkpoint.state_dict_loader import _load_state_dict_from_keys
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state = _load_state_dict_from_keys({"model"}, storage_reader=FileSystemReader(folder))
+    return torch.cat([state["model"][name].flatten() for name in sorted(state["model"])])
+
+
+@pytest.mark.parametrize("action", ["skip", "rewind", "stop", "record"])
+def test_a_spike_is_dealt_with_as_asked(action: str, tmp_path: Path) -> None:
+    health = QUICK.model_copy(update={"loss_spike": action})
+    if action == "stop":
+        with pytest.raises(DataError, match=r"the loss of step 23 lies .* deviations above the steps before"):
+            spoiled(tmp_path, {23: 50.0}, health)
+        return
+    history = spoiled(tmp_path, {23: 50.0}, health, checkpoint_keep=99, checkpoint_every_steps=1)
+    (event,) = history.events
+    assert (event["step"], event["event"], event["action"]) == (23, "loss_spike", action)
+    after = load_file(tmp_path / "step-000000024")
+    if action == "rewind":
+        assert event["to_step"] == 15  # at least a whole span back
+        assert torch.equal(after, load_file(tmp_path / "step-000000015"))
+    else:
+        assert torch.equal(after, load_file(tmp_path / "step-000000023")) == (action == "skip")
+
+
+@pytest.mark.parametrize("action", ["skip", "rewind"])
+@pytest.mark.parametrize("cut", [18, 24, 33])
+def test_health_decides_alike_after_a_restart(action: str, cut: int, tmp_path: Path) -> None:
+    health = QUICK.model_copy(update={"loss_spike": action})
+    factors = {20: 50.0, 23: 40.0, 30: math.nan, 36: 30.0}
+    want = spoiled(tmp_path / "whole", factors, health)
+    with pytest.raises(Cut):
+        cut_off(tmp_path / "cut", factors, health, cut)
+    got = spoiled(tmp_path / "cut", factors, health, first=cut)
+    assert [event["step"] for event in want.events] == [20, 23, 30, 36]
+    assert repr(got.events) == repr(want.events)
+    assert repr(got.steps) == repr(want.steps)
+    assert got.model is not None
+    assert want.model is not None
+    assert torch.equal(weights(got.model), weights(want.model))
+
+
+def cut_off(folder: Path, factors: dict[int, float], health: HealthConfig, cut: int) -> None:
+    """Run into a validation that dies before step ``cut``."""
+    settings = CALM.model_copy(update={"health": health, "validate_every": cut})
+    train(
+        fresh(), steps_of(6, 40), Spoiled(factors), 1e-3, OptimizerConfig(warmup=0.0), settings, folder=folder,
+        progress=Silent(), validate=CutAt([2]),
+    )  # fmt: skip
 
 
 def test_gradients_are_clipped_to_their_norm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     norms = []
-    real = native.adamw
+    real = native.build_optimizer
 
-    def spied(*args: object, **more: object) -> torch.optim.AdamW:
+    def spied(*args: object, **more: object) -> torch.optim.Optimizer:
         made = real(*args, **more)  # type: ignore[arg-type]
         made.register_step_pre_hook(
             lambda opt, *_: norms.append(
@@ -251,20 +390,10 @@ def test_gradients_are_clipped_to_their_norm(tmp_path: Path, monkeypatch: pytest
         )
         return made
 
-    monkeypatch.setattr(native, "adamw", spied)
+    monkeypatch.setattr(native, "build_optimizer", spied)
     history = train(
         fresh(), steps_of(6), next_token, 1e-2, OptimizerConfig(gradient_clip=0.25), FP32, folder=tmp_path,
         progress=Silent(),
     )  # fmt: skip
-    assert max(norms) <= 0.25 * 1.001
+    assert 0.2 < max(norms) <= 0.25 * 1.001
     assert history.steps[0]["gradient_norm"] > 0.25
-
-
-def test_decay_is_for_matrices_inside_blocks() -> None:
-    model = Transformer(CONFIG.model_copy(update={"tie_embeddings": False}))
-    optimizer = adamw(model, learning_rate=0.1, weight_decay=0.5, betas=(0.9, 0.99))
-    names = {id(weight): name for name, weight in model.named_parameters()}
-    decay = {names[id(p)]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    assert decay.keys() == set(names.values())
-    for name, value in decay.items():
-        assert value == (0.5 if "proj" in name else 0.0), name

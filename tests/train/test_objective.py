@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from groundup.model.config import ModelConfig
-from groundup.model.transformer import Transformer, initialise
+from groundup.model.init import initialise
+from groundup.model.transformer import Transformer
 from groundup.train.objective import DirectPreference, PairBatch, answer_log_probs, next_token
 from groundup.train.stream import TokenBatch
 

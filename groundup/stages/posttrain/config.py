@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from groundup.artifact.stage import InputRef, StageConfig
+from groundup.artifact.record import Record
+from groundup.artifact.stage import InputRef, Node, StageConfig
+from groundup.base.config import execution
 from groundup.base.units import Span
-from groundup.train.settings import LoopConfig, OptimizerConfig
+from groundup.model.config import ModelConfig
+from groundup.train.parallel.layout import resolve
+from groundup.train.settings import EngineConfig, LoopConfig, ParallelConfig, TuningOptimizerConfig
+
+if TYPE_CHECKING:
+    from groundup.train.plan.workload import Workload
 
 
 class SftConfig(StageConfig):
@@ -22,6 +30,7 @@ class SftConfig(StageConfig):
     stage: ClassVar[str] = "sft"
     kind: ClassVar[str] = "model"
     runner: ClassVar[str] = "groundup.stages.posttrain.sft:run"
+    distributed: ClassVar[bool] = True
 
     model: Annotated[str, InputRef("model")] = Field(description="the model to start from")
     conversations: tuple[Annotated[str, InputRef("conversations")], ...] = Field(
@@ -31,9 +40,40 @@ class SftConfig(StageConfig):
     batch_conversations: int = Field(16, gt=0, description="conversations a step")
     micro_batch_tokens: int = Field(4096, gt=0, description="tokens computed at once, padding included, at most")
     learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
-    optimizer: OptimizerConfig = Field(OptimizerConfig(weight_decay=0.0), description="the optimizer's other settings")
+    optimizer: TuningOptimizerConfig = Field(TuningOptimizerConfig(), description="the optimizer's other settings")
     loop: LoopConfig = Field(LoopConfig(validate_every=50), description="arithmetic, validation, checkpoints, threads")
+    parallel: ParallelConfig = execution(
+        ParallelConfig(), description="how several processes share the work, and what is computed anew to save memory"
+    )
+    engine: EngineConfig = execution(EngineConfig(), description="what carries out the steps; native or deepspeed")
     seed: int = Field(1, ge=0, description="of the order of conversations")
+
+    def check_processes(self, node: Node, size: int) -> None:
+        if (shape := _shape(node)) is not None:
+            resolve(self.parallel, size, shape, rows_per_step=self.batch_conversations)
+
+    def check(self, node: Node) -> None:
+        self.loop.check(f"artifact {node.name!r}")
+        self.engine.check(f"artifact {node.name!r}", self.parallel, self.optimizer)
+
+    def workload(self, node: Node, records: Mapping[str, Record]) -> Workload:
+        """What training asks of a machine; ``records`` are those of artifacts already made, by digest."""
+        from groundup.stages.posttrain.workload import workload
+
+        return workload(
+            node,
+            records,
+            node.inputs["conversations"],
+            "conversations",
+            items_per_step=self.batch_conversations,
+            rows_per_item=1,
+            micro_batch_tokens=self.micro_batch_tokens,
+            horizon=self.horizon,
+            optimizer=self.optimizer,
+            loop=self.loop,
+            parallel=self.parallel,
+            loss="cross_entropy",
+        )
 
 
 class DpoConfig(StageConfig):
@@ -47,6 +87,7 @@ class DpoConfig(StageConfig):
     stage: ClassVar[str] = "dpo"
     kind: ClassVar[str] = "model"
     runner: ClassVar[str] = "groundup.stages.posttrain.dpo:run"
+    distributed: ClassVar[bool] = True
 
     model: Annotated[str, InputRef("model")] = Field(description="the model to start from; also the reference")
     preferences: tuple[Annotated[str, InputRef("preferences")], ...] = Field(
@@ -57,6 +98,45 @@ class DpoConfig(StageConfig):
     batch_pairs: int = Field(8, gt=0, description="pairs a step")
     micro_batch_tokens: int = Field(4096, gt=0, description="tokens computed at once, padding included, at most")
     learning_rate: float = Field(5e-5, gt=0, description="peak learning rate")
-    optimizer: OptimizerConfig = Field(OptimizerConfig(weight_decay=0.0), description="the optimizer's other settings")
+    optimizer: TuningOptimizerConfig = Field(TuningOptimizerConfig(), description="the optimizer's other settings")
     loop: LoopConfig = Field(LoopConfig(validate_every=20), description="arithmetic, validation, checkpoints, threads")
+    parallel: ParallelConfig = execution(
+        ParallelConfig(), description="how several processes share the work, and what is computed anew to save memory"
+    )
+    engine: EngineConfig = execution(EngineConfig(), description="what carries out the steps; native or deepspeed")
     seed: int = Field(1, ge=0, description="of the order of pairs")
+
+    def check_processes(self, node: Node, size: int) -> None:
+        if (shape := _shape(node)) is not None:
+            resolve(self.parallel, size, shape, rows_per_step=self.batch_pairs, in_pairs=True)
+
+    def check(self, node: Node) -> None:
+        self.loop.check(f"artifact {node.name!r}")
+        self.engine.check(f"artifact {node.name!r}", self.parallel, self.optimizer)
+
+    def workload(self, node: Node, records: Mapping[str, Record]) -> Workload:
+        """What training asks of a machine; ``records`` are those of artifacts already made, by digest."""
+        from groundup.stages.posttrain.workload import workload
+
+        return workload(
+            node,
+            records,
+            node.inputs["preferences"],
+            "pairs",
+            items_per_step=self.batch_pairs,
+            rows_per_item=2,
+            micro_batch_tokens=self.micro_batch_tokens,
+            horizon=self.horizon,
+            optimizer=self.optimizer,
+            loop=self.loop,
+            parallel=self.parallel,
+            loss="log_probs",
+        )
+
+
+def _shape(node: Node) -> ModelConfig | None:
+    """The shape of the model that a node starts from, if its stage can tell before it is made."""
+    from groundup.train.plan.workload import Trains
+
+    start = node.input("model")
+    return start.config.workload(start, {}).model if isinstance(start.config, Trains) else None

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from groundup.artifact.exhibit import Facts, Lines, Series, Table
 from groundup.artifact.stage import Outcome, Task
+from groundup.base.dist import threads
 from groundup.base.errors import DataError
-from groundup.base.machine import cores
 from groundup.model import count
 from groundup.model.exchange import huggingface
 from groundup.model.transformer import Transformer
@@ -20,9 +20,11 @@ from groundup.stages.posttrain.pairs import Pair, PairSteps, collate_pairs, read
 from groundup.stages.posttrain.rows import Shuffled, by_length
 from groundup.text.tokenizer import Tokenizer
 from groundup.train import precision
+from groundup.train.exhibits import health_exhibits, health_metrics
 from groundup.train.loop import train
 from groundup.train.objective import DirectPreference, answer_log_probs
-from groundup.train.output import write_model
+from groundup.train.output import check_vocabulary, write_model
+from groundup.train.parallel.layout import resolve
 from groundup.train.precision import default_device
 
 
@@ -31,6 +33,7 @@ def run(config: DpoConfig, task: Task) -> Outcome:
     folder = task.input("model").path
     tokenizer = Tokenizer.load(folder)
     model = huggingface.load(folder).to(default_device())
+    check_vocabulary(tokenizer, model.config.vocab_size, folder)
     dropped: Counter[str] = Counter()
     limit = model.config.max_seq_len
     pairs = read_pairs(task.inputs["preferences"], "train", tokenizer, limit, dropped)
@@ -63,8 +66,14 @@ def run(config: DpoConfig, task: Task) -> Outcome:
         folder=task.scratch,
         progress=task.progress,
         validate=validate if held_out else None,
+        name=task.name,
+        layout=resolve(
+            config.parallel, task.world.size, model.config, rows_per_step=order.rows_per_step, in_pairs=True
+        ),
+        engine=config.engine,
+        seq_len=round(sum(pair.length for pair in pairs) / len(pairs)),
     )
-    write_model(model, tokenizer, history, task.payload)
+    write_model(tokenizer, history, task.payload)
     metrics = {
         "parameters": count.parameters(model.config),
         "pairs": len(pairs),
@@ -72,6 +81,7 @@ def run(config: DpoConfig, task: Task) -> Outcome:
         "dropped": dict(sorted(dropped.items())),
         "steps": order.num_steps,
         "precision": history.precision,
+        "health": health_metrics(history),
         "held_out_accuracy_after": history.validations[-1]["held_out_accuracy"] if held_out else None,
         "held_out_margin_after": history.validations[-1]["held_out_margin"] if held_out else None,
     }
@@ -104,6 +114,7 @@ def run(config: DpoConfig, task: Task) -> Outcome:
             ),
         ),
     )
+    task.show(*health_exhibits(history))
     if dropped:
         table = tuple((reason, number) for reason, number in sorted(dropped.items()))
         task.show(Table(title="Pairs that did not fit", columns=("what happened", "answers"), rows=table))
@@ -115,7 +126,7 @@ def _references(model: Transformer, pairs: Sequence[Pair], config: DpoConfig, pa
     result = torch.zeros(len(pairs), 2)
     device = model.output_weight.device
     arithmetic = precision.resolve(config.loop.precision, device)
-    torch.set_num_threads(config.loop.threads or cores())
+    torch.set_num_threads(config.loop.threads or threads())
     done = 0
     for group in by_length([2 * pair.length for pair in pairs], config.micro_batch_tokens):
         with torch.inference_mode(), precision.autocast(arithmetic, device):

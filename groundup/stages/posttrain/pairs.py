@@ -12,8 +12,7 @@ from groundup.artifact.stage import Artifact
 from groundup.stages.posttrain.rows import Row, Shuffled, by_length, collate, encode
 from groundup.text.conversation import Message, read_preferences
 from groundup.text.tokenizer import Tokenizer
-from groundup.train.objective import PairBatch
-from groundup.train.stream import WHOLE, Part, TokenBatch
+from groundup.train.stream import WHOLE, PairBatch, Part, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,11 @@ class PairSteps:
     def num_steps(self) -> int:
         """Optimizer steps in all."""
         return self.order.num_steps
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the rows and their order."""
+        return self.order.fingerprint
 
     def batches(self, step: int, part: Part = WHOLE) -> list[PairBatch]:
         """The micro-batches of a step."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from groundup.base.errors import RequestError
+from groundup.base.files import sha256_json
 from groundup.base.seeds import derive
 from groundup.base.units import Span
 from groundup.text.conversation import Message, as_dicts
@@ -99,8 +101,25 @@ class Shuffled:
             raise RequestError(f"horizon {horizon} is shorter than one step of {rows_per_step} rows")
         return cls(tuple(ids), rows_per_step, num_steps, seed)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the rows' ids and their order."""
+        return sha256_json([self.ids, self.rows_per_step, self.seed])
+
     def step(self, step: int) -> list[int]:
         """The indices of the rows of a step."""
         epoch, place = divmod(step, len(self.ids) // self.rows_per_step)
-        order = sorted(range(len(self.ids)), key=lambda i: derive(self.seed, "order", epoch, self.ids[i]))
-        return order[place * self.rows_per_step : (place + 1) * self.rows_per_step]
+        return self._epoch(epoch)[place * self.rows_per_step : (place + 1) * self.rows_per_step]
+
+    def _epoch(self, epoch: int) -> list[int]:
+        """The order of an epoch; the last one asked for is kept, since all its steps ask for it."""
+        if epoch not in self._kept:
+            self._kept.clear()
+            self._kept[epoch] = sorted(
+                range(len(self.ids)), key=lambda i: derive(self.seed, "order", epoch, self.ids[i])
+            )
+        return self._kept[epoch]
+
+    @cached_property
+    def _kept(self) -> dict[int, list[int]]:
+        return {}

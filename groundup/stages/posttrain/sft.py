@@ -12,15 +12,17 @@ from groundup.base.errors import DataError
 from groundup.base.units import human_count
 from groundup.model import count
 from groundup.model.exchange import huggingface
-from groundup.model.loss import linear_cross_entropy
 from groundup.model.transformer import Transformer
 from groundup.stages.posttrain.config import SftConfig
 from groundup.stages.posttrain.rows import Row, Shuffled, by_length, collate, encode
 from groundup.text.conversation import read_conversations
 from groundup.text.tokenizer import Tokenizer
+from groundup.train.exhibits import health_exhibits, health_metrics
 from groundup.train.loop import History, train
 from groundup.train.objective import next_token
-from groundup.train.output import write_model
+from groundup.train.output import check_vocabulary, write_model
+from groundup.train.parallel.layout import resolve
+from groundup.train.parallel.vocabulary import linear_cross_entropy
 from groundup.train.precision import default_device
 from groundup.train.stream import WHOLE, Part, TokenBatch
 
@@ -38,6 +40,11 @@ class ConversationSteps:
     def num_steps(self) -> int:
         """Optimizer steps in all."""
         return self.order.num_steps
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the rows and their order."""
+        return self.order.fingerprint
 
     def batches(self, step: int, part: Part = WHOLE) -> list[TokenBatch]:
         """The micro-batches of a step, rows of like length together."""
@@ -71,6 +78,7 @@ def run(config: SftConfig, task: Task) -> Outcome:
     folder = task.input("model").path
     tokenizer = Tokenizer.load(folder)
     model = huggingface.load(folder).to(default_device())
+    check_vocabulary(tokenizer, model.config.vocab_size, folder)
     dropped: Counter[str] = Counter()
     rows = _rows(task.inputs["conversations"], "train", tokenizer, model, dropped)
     held_out = _rows(task.inputs["conversations"], "held_out", tokenizer, model, Counter())
@@ -88,8 +96,12 @@ def run(config: SftConfig, task: Task) -> Outcome:
         folder=task.scratch,
         progress=task.progress,
         validate=validation.loss if held_out else None,
+        name=task.name,
+        layout=resolve(config.parallel, task.world.size, model.config, rows_per_step=order.rows_per_step),
+        engine=config.engine,
+        seq_len=round(sum(len(row.tokens.ids) for row in rows) / len(rows)),
     )
-    write_model(model, tokenizer, history, task.payload)
+    write_model(tokenizer, history, task.payload)
     trained_tokens = sum(sum(row.tokens.trained) for row in rows)
     _show(task, history, rows, trained_tokens, dropped, tokenizer)
     losses = [row["held_out_loss"] for row in history.validations]
@@ -102,6 +114,7 @@ def run(config: SftConfig, task: Task) -> Outcome:
             "dropped": dict(sorted(dropped.items())),
             "steps": order.num_steps,
             "precision": history.precision,
+            "health": health_metrics(history),
             "held_out_loss_before": losses[0] if losses else None,
             "held_out_loss_after": losses[-1] if losses else None,
         }
@@ -148,6 +161,7 @@ def _show(
             samples=tuple(Sample(label=row.id[:12], parts=coloured(row, tokenizer)) for row in rows[:3]),
         ),
     )
+    task.show(*health_exhibits(history))
     if dropped:
         table = tuple((reason, number) for reason, number in sorted(dropped.items()))
         task.show(Table(title="Rows that did not fit", columns=("what happened", "rows"), rows=table))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from groundup.artifact.record import Record
 from groundup.artifact.stage import InputRef, Node, StageConfig, need
+from groundup.base.config import execution
 from groundup.base.units import Span
 from groundup.model.config import ModelConfig
-from groundup.model.count import training_memory
-from groundup.train.settings import LoopConfig, OptimizerConfig
+from groundup.stages.pretrain import dial
+from groundup.train.parallel.layout import resolve
+from groundup.train.settings import EngineConfig, LoopConfig, OptimizerConfig, ParallelConfig, Rates
 
-_BATCH_AT_DEPTH_4 = 2048
-_RATE_AT_DEPTH_4 = 4e-3
-_RUNTIME_BYTES = 400 * 2**20  # Python, torch and its buffers
+if TYPE_CHECKING:
+    from groundup.train.plan.workload import Workload
 
 
 class PretrainConfig(StageConfig):
@@ -24,14 +28,22 @@ class PretrainConfig(StageConfig):
     direction that would have made the guesses better; the size of that move (the learning rate) rises at first
     and then falls. Whether it learns rather than memorises shows on held-out documents, in bits per byte.
 
-    One dial, ``depth``, derives the shape, the batch and the learning rate; each can be set by itself.
+    One dial, ``depth``, derives the shape, the length, the batch, the learning rates and the weight decay; each can be
+    set by itself.
     """
 
     stage: ClassVar[str] = "pretrain"
     kind: ClassVar[str] = "model"
     runner: ClassVar[str] = "groundup.stages.pretrain.run:run"
+    distributed: ClassVar[bool] = True
 
-    tokens: Annotated[str, InputRef("tokens")] = Field(description="the token store to learn from")
+    tokens: Annotated[str, InputRef("tokens")] | tuple[Annotated[str, InputRef("tokens")], ...] = Field(
+        description="the token store to learn from, or several", min_length=1
+    )
+    weights: tuple[float, ...] | None = Field(
+        None, description="each store's share of the rows of every batch; in proportion to their tokens if not set"
+    )
+    mask_documents: bool = Field(False, description="let no document see another one that is packed into its row")
     tokenizer: Annotated[str, InputRef("tokenizer")] = Field(description="the tokenizer that made them")
     depth: int = Field(4, gt=0, le=128, description="transformer blocks; derives what is not set")
     horizon: Span | None = Field(
@@ -42,13 +54,28 @@ class PretrainConfig(StageConfig):
     num_kv_heads: int | None = Field(None, gt=0, description="key and value heads; num_heads if not set")
     intermediate_size: int | None = Field(None, gt=0, description="feed-forward width; 8/3 of hidden_size if not set")
     qk_norm: bool = Field(True, description="normalise queries and keys (saved as Qwen3); false is plain Llama")
-    tie_embeddings: bool = Field(True, description="share the embedding table with the output projection")
-    batch_tokens: int | None = Field(None, gt=0, description="tokens a step; grows with depth if not set")
+    tie_embeddings: bool = Field(
+        False, description="the output projection is the embedding table: fewer parameters, and learns a little worse"
+    )
+    batch_tokens: int | None = Field(None, gt=0, description="tokens a step; grows with the horizon if not set")
     micro_batch_tokens: int = Field(4096, gt=0, description="tokens computed at once, at most")
-    learning_rate: float | None = Field(None, gt=0, description="peak rate; falls with depth if not set")
+    learning_rate: float | None = Field(
+        None, gt=0, description="peak rate of the matrices inside blocks, the other rates go with it; falls with width"
+    )
+    embedding_rate: float | None = Field(None, gt=0, description="peak rate of the embedding table")
+    output_rate: float | None = Field(None, gt=0, description="peak rate of the output projection and of routers")
+    vector_rate: float | None = Field(None, gt=0, description="peak rate of norms and biases")
     optimizer: OptimizerConfig = Field(OptimizerConfig(), description="the rest of the optimizer's settings")
-    loop: LoopConfig = Field(LoopConfig(), description="arithmetic, validation, checkpoints, threads")
-    validation_tokens: int = Field(16_384, gt=0, description="held-out tokens for the curve, at most")
+    z_loss: float = Field(
+        1e-4, ge=0, description="weight of the squared log of the softmax's normaliser in the loss (PaLM's value)"
+    )
+    balance_loss: float = Field(0.01, ge=0, description="weight of the loss that keeps experts evenly used")
+    loop: LoopConfig = Field(LoopConfig(), description="arithmetic, health, validation, checkpoints, threads")
+    parallel: ParallelConfig = execution(
+        ParallelConfig(), description="how several processes share the work, and what is computed anew to save memory"
+    )
+    engine: EngineConfig = execution(EngineConfig(), description="what carries out the steps; native or deepspeed")
+    validation_tokens: int = Field(16_384, gt=0, description="held-out tokens of each store for the curve, at most")
     seed: int = Field(1, ge=0, description="of the initial weights")
 
     def model_config_for(self, vocab_size: int, max_seq_len: int) -> ModelConfig:
@@ -66,33 +93,85 @@ class PretrainConfig(StageConfig):
             tie_embeddings=self.tie_embeddings,
         )
 
-    def rows_per_step(self, max_seq_len: int) -> int:
-        """Rows a step: the batch in tokens grows as compute^0.38, depth^1.5 (nanochat's fit, rounded)."""
-        return max(1, round((self.batch_tokens or _BATCH_AT_DEPTH_4 * (self.depth / 4) ** 1.5) / max_seq_len))
+    def horizon_for(self, shape: ModelConfig) -> Span:
+        """How long to train a model of this shape."""
+        return self.horizon or dial.optimal_horizon(shape)
 
-    @property
-    def peak_learning_rate(self) -> float:
-        """The peak rate: inverse to width, as for Adam under mu-P (Yang et al. 2022, table 3)."""
-        return self.learning_rate or _RATE_AT_DEPTH_4 * 4 / self.depth
+    def rows_per_step(self, shape: ModelConfig) -> int:
+        """Rows a step; the power of two nearest to the derived batch, so that processes can share it evenly."""
+        if self.batch_tokens is not None:
+            return max(1, round(self.batch_tokens / shape.max_seq_len))
+        rows = dial.batch_tokens(shape, self.horizon_for(shape)) / shape.max_seq_len
+        return int(2 ** max(0, round(math.log2(rows))))
+
+    def rates_for(self, shape: ModelConfig) -> Rates:
+        """Peak learning rates by what a weight is."""
+        derived = dial.batch_tokens(shape, self.horizon_for(shape))
+        ratio = self.rows_per_step(shape) * shape.max_seq_len / derived
+        rates = dial.peak_rates(shape, self.optimizer.method, ratio)
+        scale = (self.learning_rate or rates.matrices) / rates.matrices
+        return Rates(
+            matrices=scale * rates.matrices,
+            embeddings=self.embedding_rate or scale * rates.embeddings,
+            output=self.output_rate or scale * rates.output,
+            vectors=self.vector_rate or scale * rates.vectors,
+        )
+
+    def optimizer_for(self, shape: ModelConfig) -> OptimizerConfig:
+        """The optimizer's settings with the weight decay that follows from all others, if it is not set."""
+        if self.optimizer.weight_decay is not None:
+            return self.optimizer
+        step_tokens, horizon = self.rows_per_step(shape) * shape.max_seq_len, self.horizon_for(shape)
+        # How long an epoch is becomes known only when the tokens are there: the optimal length stands for it.
+        known = horizon if horizon.unit != "epochs" else dial.optimal_horizon(shape)
+        decay = dial.weight_decay(shape, self.rates_for(shape).matrices, step_tokens, known.tokens(step_tokens, 0))
+        return self.optimizer.model_copy(update={"weight_decay": decay})
 
     def check(self, node: Node) -> None:
         where = f"artifact {node.name!r}"
         tokenizer = node.input("tokenizer")
+        stores = node.inputs["tokens"]
+        for store in stores:
+            need(
+                store.input("tokenizer").digest == tokenizer.digest,
+                f"{where}: the tokens {store.name!r} were made with another tokenizer than {tokenizer.name!r}",
+            )
+            need(
+                _field(store, "max_seq_len") == _field(stores[0], "max_seq_len"),
+                f"{where}: the rows of {store.name!r} are not as long as those of {stores[0].name!r}; give them the "
+                "same max_seq_len",
+            )
         need(
-            node.input("tokens").input("tokenizer").digest == tokenizer.digest,
-            f"{where}: the tokens were made with another tokenizer than {tokenizer.name!r}",
+            len({store.digest for store in stores}) == len(stores),
+            f"{where}: a token store is named twice; give it a larger weight",
         )
+        if self.weights is not None:
+            need(
+                len(self.weights) == len(stores) and all(0 < weight < float("inf") for weight in self.weights),
+                f"{where}: field 'weights' needs {len(stores)} numbers above zero, one for each of the token stores",
+            )
+        self.loop.check(where)
+        self.engine.check(where, self.parallel, self.optimizer)
         self._shape(node)
 
-    def memory(self, node: Node) -> int:
+    def check_processes(self, node: Node, size: int) -> None:
         shape = self._shape(node)
-        batch = max(shape.max_seq_len, self.micro_batch_tokens)
-        batch = min(batch, self.rows_per_step(shape.max_seq_len) * shape.max_seq_len)
-        return training_memory(shape, batch) + _RUNTIME_BYTES
+        resolve(self.parallel, size, shape, rows_per_step=self.rows_per_step(shape))
+
+    def memory(self, node: Node) -> int:
+        from groundup.train.plan.estimate import memory_here
+
+        return memory_here(self.workload(node, {}))
+
+    def workload(self, node: Node, records: Mapping[str, Record]) -> Workload:
+        """What training asks of a machine; ``records`` are those of artifacts already made, by digest."""
+        from groundup.stages.pretrain.workload import workload
+
+        return workload(self, node, self._shape(node), records)
 
     def _shape(self, node: Node) -> ModelConfig:
         return self.model_config_for(
-            _field(node.input("tokenizer"), "vocab_size"), _field(node.input("tokens"), "max_seq_len")
+            _field(node.input("tokenizer"), "vocab_size"), _field(node.inputs["tokens"][0], "max_seq_len")
         )
 
 

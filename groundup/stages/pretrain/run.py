@@ -2,92 +2,140 @@
 
 from __future__ import annotations
 
-import math
+import torch
 
-from groundup.artifact.exhibit import Facts, Lines, Series
+from groundup.artifact.exhibit import Facts, Lines, Series, Table
 from groundup.artifact.stage import Outcome, Task
 from groundup.base.errors import RequestError
 from groundup.base.seeds import derive
-from groundup.base.units import Span, human_count
+from groundup.base.units import human_count
 from groundup.model import count
-from groundup.model.transformer import Transformer, initialise
+from groundup.model.init import initialise
+from groundup.model.transformer import Transformer
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.stages.pretrain.validation import HeldOut
 from groundup.text.shards import TokenStore, num_rows
+from groundup.text.token_bytes import bytes_of_tokens
 from groundup.text.tokenizer import Tokenizer
+from groundup.train.exhibits import health_exhibits, health_metrics, speed_exhibits
 from groundup.train.loop import History, train
-from groundup.train.objective import next_token
+from groundup.train.objective import NextToken
 from groundup.train.output import write_model
+from groundup.train.parallel.layout import resolve
 from groundup.train.precision import default_device
-from groundup.train.stream import PackedSteps
+from groundup.train.stream import PackedSteps, Source
 
 
 def run(config: PretrainConfig, task: Task) -> Outcome:
     """Train from random weights; resumes from the checkpoints in ``task.scratch``."""
-    tokens = task.input("tokens")
     tokenizer = Tokenizer.load(task.input("tokenizer").path)
-    store = TokenStore.open(tokens.path)
-    seq_len = int(tokens.record.metrics["max_seq_len"])
+    sources = _sources(config, task)
+    seq_len = int(task.inputs["tokens"][0].record.metrics["max_seq_len"])
     shape = config.model_config_for(tokenizer.vocab_size, seq_len)
-    rows = config.rows_per_step(seq_len)
-    horizon = config.horizon or Span(20.0 * count.parameters(shape), "tokens")
-    epoch_tokens = num_rows(store.num_tokens, seq_len) * seq_len
+    rows, rates = config.rows_per_step(shape), config.rates_for(shape)
+    horizon = config.horizon_for(shape)
+    epoch_tokens = sum(num_rows(source.store.num_tokens, seq_len) for source in sources) * seq_len
     num_steps = horizon.tokens(rows * seq_len, epoch_tokens) // (rows * seq_len)
     if num_steps < 1:
         raise RequestError(f"horizon {horizon} is shorter than one step of {rows * seq_len} tokens")
     model = Transformer(shape)
     initialise(model, derive(config.seed, "weights"))
-    model.to(default_device())
+    device = default_device()
+    model.to(device)
     steps = PackedSteps(
-        store=store,
+        store=sources,
         seq_len=seq_len,
         rows_per_step=rows,
         rows_per_batch=max(1, config.micro_batch_tokens // seq_len),
         num_steps=num_steps,
+        mask_documents=config.mask_documents,
+        vocab_size=shape.vocab_size,
     )
-    held_out = HeldOut.open(tokens, seq_len, config.validation_tokens)
+    sizes = bytes_of_tokens(tokenizer, shape.vocab_size)
+    objective = NextToken(
+        config.z_loss, config.balance_loss, None if sizes is None else torch.tensor(sizes, device=device)
+    )
     history = train(
         model,
         steps,
-        next_token,
-        config.peak_learning_rate,
-        config.optimizer,
+        objective,
+        rates,
+        config.optimizer_for(shape),
         config.loop,
         folder=task.scratch,
         progress=task.progress,
-        validate=held_out.bits_per_byte,
+        validate=HeldOut.open(task.inputs["tokens"], seq_len, config.validation_tokens).bits_per_byte,
+        name=task.name,
+        layout=resolve(config.parallel, task.world.size, shape, rows_per_step=rows),
+        engine=config.engine,
     )
-    write_model(model, tokenizer, history, task.payload)
+    write_model(tokenizer, history, task.payload)
     trained = num_steps * rows * seq_len
     flops = trained * count.training_flops_per_token(shape, seq_len)
-    bytes_per_token = tokens.record.metrics["train_bytes"] / store.num_tokens
-    task.show(*_exhibits(history, bytes_per_token, trained, epoch_tokens, flops, count.parameters(shape)))
+    unique = _unique_tokens(steps)
+    task.show(*_exhibits(history, trained, unique, flops, count.parameters(shape)))
+    task.show(*_mixture_exhibits(steps), *speed_exhibits(history), *health_exhibits(history))
     return Outcome(
         metrics={
             "parameters": count.parameters(shape),
             "train_tokens": trained,
-            "unique_tokens": min(trained, epoch_tokens),
+            "unique_tokens": unique,
             "epochs": round(trained / epoch_tokens, 3),
             "steps": num_steps,
             "step_tokens": rows * seq_len,
-            "learning_rate": config.peak_learning_rate,
+            "learning_rate": rates.matrices,
             "flops": flops,
             "precision": history.precision,
             "final_loss": history.steps[-1]["loss"],
             "validation_bits_per_byte": history.validations[-1]["bits_per_byte"],
+            "health": health_metrics(history),
         }
     )
 
 
-def _exhibits(
-    history: History, bytes_per_token: float, trained: int, unique: int, flops: int, parameters: int
-) -> tuple[Facts, Lines, Lines]:
-    to_bits = 1 / (math.log(2) * bytes_per_token)
-    smooth = _smoothed([row["loss"] * to_bits for row in history.steps])
+def _sources(config: PretrainConfig, task: Task) -> tuple[Source, ...]:
+    """The token stores with their weights: as set, or their numbers of tokens."""
+    artifacts = task.inputs["tokens"]
+    stores = [TokenStore.open(artifact.path) for artifact in artifacts]
+    weights = config.weights or tuple(float(store.num_tokens) for store in stores)
+    names = [artifact.record.name for artifact in artifacts]
+    return tuple(Source(*each) for each in zip(names, stores, weights, strict=True))
+
+
+def _unique_tokens(steps: PackedSteps) -> int:
+    """Tokens read at least once."""
+    pairs = zip(steps.sources, steps.rows_read(), strict=True)
+    return sum(min(rows, num_rows(source.store.num_tokens, steps.seq_len)) for source, rows in pairs) * steps.seq_len
+
+
+def _mixture_exhibits(steps: PackedSteps) -> tuple[Table, ...]:
+    """What was read of each of several stores."""
+    if len(steps.sources) == 1:
+        return ()
+    read, total = steps.rows_read(), sum(steps.rows_read())
+    rows = []
+    for source, count_ in zip(steps.sources, read, strict=True):
+        epoch = num_rows(source.store.num_tokens, steps.seq_len)
+        rows.append((source.name, count_ * steps.seq_len, f"{count_ / total:.1%}", round(count_ / epoch, 2)))
+    return (
+        Table(
+            title="The mixture",
+            caption="Weights count rows: every batch holds them in these shares, to within a row.",
+            columns=("token store", "tokens read", "share", "passes over it"),
+            rows=tuple(rows),
+        ),
+    )
+
+
+def _exhibits(history: History, trained: int, unique: int, flops: int, parameters: int) -> tuple[Facts, Lines, Lines]:
+    # A tokenizer that isn't byte-level tells no bytes of a batch: then the training curve is left out.
+    known = [row for row in history.steps if "bits_per_byte" in row]
+    smooth = _smoothed([row["bits_per_byte"] for row in known])
     seen = [row["tokens"] / 1e6 for row in history.steps]
     rate = [row["learning_rate"] for row in history.steps]
     checks = history.validations
     speed = human_count(history.tokens_per_second) if history.tokens_per_second else "not measured"
+    used = f"{history.mfu:.0%}" if history.mfu else "not measured"
     return (
         Facts(
             title="Training in numbers",
@@ -97,6 +145,7 @@ def _exhibits(
                 ("tokens read", human_count(trained), f"{trained / unique:.1f} passes over {human_count(unique)}"),
                 ("arithmetic", f"{flops:.2g}", "floating-point operations"),
                 ("speed", speed, f"tokens a second, {history.precision}"),
+                ("utilisation", used, f"of {human_count(history.ceiling)}FLOP/s that its matrix products reach here"),
             ),
         ),
         Lines(
@@ -106,7 +155,7 @@ def _exhibits(
             x_label="million tokens read",
             y_label="bits per byte",
             series=(
-                Series(name="training batches", x=tuple(seen), y=tuple(smooth)),
+                Series(name="training batches", x=tuple(row["tokens"] / 1e6 for row in known), y=tuple(smooth)),
                 Series(
                     name="held-out documents",
                     x=tuple(row["tokens"] / 1e6 for row in checks),

@@ -1,0 +1,1 @@
+"""Hugging Face's model families: how each names and lays out what this transformer computes."""

@@ -1,0 +1,1 @@
+"""Every kind of parallelism, applied to the model from outside."""
