@@ -164,10 +164,31 @@ class PretrainConfig(StageConfig):
         return memory_here(self.workload(node, {}))
 
     def workload(self, node: Node, records: Mapping[str, Record]) -> Workload:
-        """What training asks of a machine; ``records`` are those of artifacts already made, by digest."""
-        from groundup.stages.pretrain.workload import workload
+        """What training asks of a machine; ``records`` are those of artifacts already made, by digest.
 
-        return workload(self, node, self._shape(node), records)
+        A length in epochs is known once all token stores are made.
+        """
+        from groundup.train.plan.workload import Workload
+
+        shape = self._shape(node)
+        seq_len, rows, horizon = shape.max_seq_len, self.rows_per_step(shape), self.horizon_for(shape)
+        made = [records.get(store.digest) for store in node.inputs["tokens"]]
+        steps = None
+        if horizon.unit != "epochs" or all(made):
+            epoch = sum(int(record.metrics["rows"]) * seq_len for record in made if record is not None)
+            steps = horizon.tokens(rows * seq_len, epoch) // (rows * seq_len)
+        return Workload(
+            model=shape,
+            seq_len=seq_len,
+            rows_per_step=rows,
+            rows_per_batch=max(1, self.micro_batch_tokens // seq_len),
+            num_steps=steps,
+            method=self.optimizer.method,
+            precision=self.loop.precision,
+            parallel=self.parallel,
+            copies_state=self.loop.dry_run or self.loop.checkpoint_in_background,
+            averages=self.loop.average is not None,
+        )
 
     def _shape(self, node: Node) -> ModelConfig:
         return self.model_config_for(

@@ -138,5 +138,4 @@ class SplitBalance(nn.Module):
         """A scalar, fp32, the same on all processes."""
         mine = torch.stack(expert_shares(odds_NX, chosen_NA))
         both: Tensor = _MeanOver.apply(mine, self.everyone, self.apart)  # type: ignore[no-untyped-call]
-        places_X, odds_X = both
-        return odds_NX.size(1) * (places_X * odds_X).sum()
+        return odds_NX.size(1) * (both[0] * both[1]).sum()

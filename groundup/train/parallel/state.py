@@ -130,16 +130,21 @@ def _as_shard(local: Tensor, mesh: Mesh) -> DTensor:
 
 
 def _make_state(optimizer: torch.optim.Optimizer) -> None:
-    """Give an optimizer that has not stepped yet the tensors it will have: all zero, as every method starts."""
+    """Give an optimizer that has not stepped yet the tensors it will have: all zero, as every method starts.
+
+    A gradient that is waiting for its step is there afterwards as before.
+    """
     if any(optimizer.state[weight] for group in optimizer.param_groups for weight in group["params"]):
         return
     rates = [group["lr"] for group in optimizer.param_groups]
+    waiting = [(weight, weight.grad) for group in optimizer.param_groups for weight in group["params"]]
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-        for weight in group["params"]:
-            weight.grad = torch.zeros_like(weight)
+    for weight, _ in waiting:
+        weight.grad = torch.zeros_like(weight)
     optimizer.step()
-    optimizer.zero_grad()
+    for weight, gradient in waiting:
+        weight.grad = gradient
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     for values in optimizer.state.values():
