@@ -75,7 +75,7 @@ def run(reference: str, overrides: Sequence[str], store: Store, progress: Progre
         for node in missing:
             with _in_plain_words(node, store):
                 node.config.check_processes(node, team.world.size if node.config.distributed else 1)
-        _check_memory(missing)
+        _check_memory(missing, team.world)
         if missing:
             from groundup.artifact.report import check_ready
 
@@ -251,14 +251,16 @@ def _write_report(recipe: Recipe, steps: Sequence[Step], store: Store) -> Path:
     return report
 
 
-def _check_memory(nodes: Sequence[Node]) -> None:
+def _check_memory(nodes: Sequence[Node], world: World) -> None:
     free = available_memory()
     for node in nodes:
-        wanted = node.config.memory(node)
+        here = world.local_size if node.config.distributed else 1
+        wanted = here * node.config.memory(node, world.size if node.config.distributed else 1)
         if wanted > free:
+            those = f" for {here} processes" if here > 1 else ""
             raise RequestError(
-                f"artifact {node.name!r} needs about {human_bytes(wanted)} of memory and {human_bytes(free)} is free; "
-                "make the model or the batch smaller, or free some memory"
+                f"artifact {node.name!r} needs about {human_bytes(wanted)} of memory{those} and {human_bytes(free)} is "
+                "free; make the model or the batch smaller, or free some memory"
             )
 
 

@@ -145,8 +145,8 @@ class StageConfig(Config):
     def check_processes(self, node: Node, size: int) -> None:
         """Refuse a number of processes on which a distributed stage can't run, with a RequestError."""
 
-    def memory(self, node: Node) -> int:
-        """The estimated peak memory in bytes, 0 if it is small."""
+    def memory(self, node: Node, processes: int = 1) -> int:
+        """The estimated peak memory of each of so many processes in bytes, 0 if it is small."""
         return 0
 
     def run(self, task: Task) -> Outcome:

@@ -37,6 +37,7 @@ from groundup.train.meter import Meter, ceiling
 from groundup.train.movement import measured_update
 from groundup.train.objective import BYTES, bits_per_byte
 from groundup.train.parallel.layout import Layout
+from groundup.train.precision import compute_dtype
 from groundup.train.schedule import rate_factor, warmup_steps
 from groundup.train.settings import EngineConfig, LoopConfig, OptimizerConfig, Rates
 from groundup.train.show import Show
@@ -226,7 +227,7 @@ class _Run:
 
     def _start_meter(self) -> None:
         flops = count.training_flops_per_token(self.plan.model, self.plan.seq_len)
-        dtype = torch.float32 if self.engine.precision == "fp32" else torch.bfloat16
+        dtype = compute_dtype(self.engine.precision)
         batches = self.steps.batches(0, self.engine.part)
         tokens = max((batch.num_tokens for batch in batches), default=1)
         cache = self.folder / f"ceiling-{self.together.rank}.json"

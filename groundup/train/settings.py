@@ -15,7 +15,10 @@ from groundup.base.units import Span
 ScheduleName = Literal["cosine", "linear", "constant", "warmup_stable_decay"]
 Checkpointing = Literal["none", "selective", "full"]
 MethodName = Literal["muon", "adamw"]
-PrecisionName = Literal["auto", "fp32", "bf16"]
+Arithmetic = Literal["fp32", "bf16", "fp16", "fp8"]
+"""Matrix products in this type over fp32 weights; fp8 is bf16 but for the linear layers inside blocks."""
+
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16", "fp8"]
 HealthAction = Literal["skip", "rewind", "stop", "record"]
 TrackerName = Literal["wandb", "mlflow", "trackio"]
 
@@ -95,7 +98,9 @@ class HealthConfig(Config):
 class LoopConfig(Config):
     """How a run is carried out. Precision, health, averaging and validation belong to the result; the rest doesn't."""
 
-    precision: PrecisionName = Field("auto", description="arithmetic: fp32, bf16, or auto: bf16 where native")
+    precision: PrecisionName = Field(
+        "auto", description="arithmetic: fp32, bf16, on GPUs fp16 and fp8 too; auto is bf16 where native, else fp32"
+    )
     validate_every: int = Field(100, gt=0, description="steps between validations")
     average: float | None = Field(
         None, gt=0, lt=1, description="keep a running mean of the weights with this decay, and save that as the model"

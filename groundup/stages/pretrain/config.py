@@ -158,10 +158,10 @@ class PretrainConfig(StageConfig):
         shape = self._shape(node)
         resolve(self.parallel, size, shape, rows_per_step=self.rows_per_step(shape))
 
-    def memory(self, node: Node) -> int:
+    def memory(self, node: Node, processes: int = 1) -> int:
         from groundup.train.plan.estimate import memory_here
 
-        return memory_here(self.workload(node, {}))
+        return memory_here(self.workload(node, {}), processes)
 
     def workload(self, node: Node, records: Mapping[str, Record]) -> Workload:
         """What training asks of a machine; ``records`` are those of artifacts already made, by digest.

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
 
-from groundup.base.errors import missing_extra
+from groundup.base.errors import RequestError, missing_extra
 from groundup.model.transformer import Transformer
 from groundup.train import precision
 from groundup.train.engines.engine import B, Objective, Sums, Validate
@@ -66,8 +66,9 @@ class DeepSpeedEngine(Generic[B]):
         self.model, self.objective, self.zero = model, objective, zero
         self.part = Part(dist.get_rank(), dist.get_world_size())
         self.is_main = self.part.rank == 0
-        self._arithmetic = precision.resolve(arithmetic, self.device)
-        self.precision: str = self._arithmetic
+        if arithmetic in ("fp16", "fp8"):
+            raise RequestError(f"precision {arithmetic} is for our own engine: use bf16 or fp32 with deepspeed")
+        self.precision = precision.resolve(arithmetic, self.device)
         self._client = build_optimizer(model, optimizer, rates)
         whole = _Whole(model)
         self._engine, self._optimizer, _, _ = self._deepspeed.initialize(
@@ -86,7 +87,7 @@ class DeepSpeedEngine(Generic[B]):
         sums = Counter[str]()
         for number, batch in enumerate(batches, 1):
             self._engine.set_gradient_accumulation_boundary(number == len(batches))
-            with precision.autocast(self._arithmetic, self.device):
+            with precision.autocast(self.precision, self.device):
                 total, values = self._engine(_on(self.objective, batch.to(self.device)))
             # DeepSpeed takes the mean over processes; the step's loss is the sum over them.
             self._engine.backward(total * (self.part.size / weight), scale_wrt_gas=False)
@@ -128,7 +129,7 @@ class DeepSpeedEngine(Generic[B]):
     def validate(self, measure: Validate) -> dict[str, float]:
         """``measure`` on the weights as they are, on every process alike."""
         self._engine.eval()
-        with torch.no_grad(), precision.autocast(self._arithmetic, self.device):
+        with torch.no_grad(), precision.autocast(self.precision, self.device):
             row: dict[str, float] = self._engine(measure)
         self._engine.train()
         return row

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from groundup.model.transformer import Transformer
+from groundup.train.settings import Arithmetic
 from groundup.train.stream import Part
 
 
@@ -51,7 +52,7 @@ class Engine(Protocol):
     part: Part
     is_main: bool
     device: torch.device
-    precision: str
+    precision: Arithmetic
 
     def weigh(self, batches: Sequence[Any]) -> int:
         """The number of targets in a step, over all parts."""

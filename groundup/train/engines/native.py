@@ -17,6 +17,7 @@ from groundup.model.attention import document_numbers
 from groundup.model.transformer import Transformer
 from groundup.train import precision
 from groundup.train.engines.engine import B, Objective, Sums, Validate
+from groundup.train.fp8 import apply_fp8
 from groundup.train.optim import build_optimizer
 from groundup.train.parallel.batches import at_positions, held_positions, pad_positions, recut, tokens_of
 from groundup.train.parallel.clip import clip_gradients
@@ -24,6 +25,7 @@ from groundup.train.parallel.layout import Layout
 from groundup.train.parallel.recompute import apply_recompute
 from groundup.train.parallel.reduce import GradientSum
 from groundup.train.parallel.state import export_state, gather_model, import_state
+from groundup.train.scaling import LossScale
 from groundup.train.settings import OptimizerConfig, PrecisionName, Rates
 from groundup.train.stream import Part, TokenBatch
 
@@ -53,9 +55,13 @@ class NativeEngine(Generic[B]):
     ) -> None:
         self.objective, self.layout = objective, layout
         self.device = next(model.parameters()).device
-        self._arithmetic = precision.resolve(arithmetic, self.device)
-        self.precision: str = self._arithmetic
-        dtype = torch.float32 if self._arithmetic == "fp32" else torch.bfloat16
+        self.precision = precision.resolve(arithmetic, self.device)
+        dtype = precision.compute_dtype(self.precision)
+        self._scaling = LossScale() if self.precision == "fp16" else None
+        if self.precision == "fp8":
+            if layout.tensor > 1:
+                raise RequestError("precision fp8 computes whole linear layers: leave out parallel.tensor, or use bf16")
+            apply_fp8(model)
         rank = dist.get_rank() if layout.world_size > 1 else 0
         self.part, self.is_main = Part(layout.part(rank), layout.parts), rank == 0
         self._placed: Placed | None = None
@@ -70,7 +76,7 @@ class NativeEngine(Generic[B]):
         self.parts = nn.ModuleList(parts)
         self.weights = {name: weight for part in parts for name, weight in part.named_parameters()}
         self._copies: dict[nn.Parameter, float] = self._placed.copies() if self._placed is not None else {}
-        self.optimizer = build_optimizer(self.parts, optimizer, rates, dtype=dtype)
+        self.optimizer = build_optimizer(self.parts, optimizer, rates, dtype=_products(dtype))
         self.parts.train()
 
     def _spread(self, model: Transformer, dtype: torch.dtype) -> tuple[Transformer, ...]:
@@ -119,7 +125,7 @@ class NativeEngine(Generic[B]):
             self._expect_gradients(is_last=index == rounds - 1)
             with self._autocast():
                 loss, found = self.objective(self.model, batch)
-            (loss * 0.0 if is_idle else loss / weight).backward()  # type: ignore[no-untyped-call]
+            (loss * 0.0 if is_idle else self._scaled(loss / weight)).backward()  # type: ignore[no-untyped-call]
             if not is_idle:
                 total += loss.detach()
                 values.update(found)
@@ -136,14 +142,14 @@ class NativeEngine(Generic[B]):
                 loss, found = self.objective(model, cast(Any, batch))
                 total.add_(loss.detach())
                 values.update(found)
-                return torch.stack([loss / weight])
+                return torch.stack([self._scaled(loss / weight)])
 
             return loss_of
 
         cut = [self._here(batch.to(self.device)) for batch in recut(given, rows, count, length)]
         # The objective sees the experts of the last stage only; the other stages weigh their own as it does.
         balance = getattr(self.objective, "balance_loss", 0.0) if self.model.config.num_experts else 0.0
-        pipeline.step([self._request(batch, finish(batch), balance / weight) for batch in cut])
+        pipeline.step([self._request(batch, finish(batch), self._factor * balance / weight) for batch in cut])
         if balance:
             elsewhere = pipeline.take_balance()
             total += balance * elsewhere
@@ -171,6 +177,8 @@ class NativeEngine(Generic[B]):
 
     def clip(self, max_norm: float) -> float:
         """Scale the gradient down to ``max_norm``; its norm before."""
+        if self._scaling is not None:
+            self._scaling.unscale(self.weights.values())
         return clip_gradients(self.weights.values(), max_norm, self._copies)
 
     def update(self, factor: float) -> None:
@@ -179,10 +187,14 @@ class NativeEngine(Generic[B]):
             group["lr"] = group["peak"] * factor
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self._scaling is not None:
+            self._scaling.accepted()
 
     def discard(self) -> None:
-        """Drop the gradient."""
+        """Drop the gradient; in fp16 a smaller scale comes next."""
         self.optimizer.zero_grad()
+        if self._scaling is not None:
+            self._scaling.overflowed()
 
     def validate(self, measure: Validate) -> dict[str, float]:
         """``measure`` without gradients; on many processes all of them measure the same."""
@@ -203,6 +215,8 @@ class NativeEngine(Generic[B]):
     def state(self) -> dict[str, Any]:
         """Weights and the optimizer's tensors by the weights' names, the same in every layout."""
         state: dict[str, Any] = export_state(self.weights, self.optimizer, self._placed)
+        if self._scaling is not None:
+            state["scaling"] = self._scaling.state()
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -213,8 +227,15 @@ class NativeEngine(Generic[B]):
         """The model itself, or gathered on the main process."""
         return self.model if self._placed is None else gather_model(self._placed)
 
+    @property
+    def _factor(self) -> float:
+        return 1.0 if self._scaling is None else self._scaling.factor
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        return loss if self._scaling is None else loss * self._factor
+
     def _autocast(self) -> AbstractContextManager[object]:
-        return precision.autocast(self._arithmetic, self.device)
+        return precision.autocast(self.precision, self.device)
 
     def _expect_gradients(self, *, is_last: bool) -> None:
         """Tell who sums gradients whether this backward is the step's last."""
@@ -273,3 +294,8 @@ class NativeEngine(Generic[B]):
         dist.all_reduce(wire, how)
         found: list[float] = wire.tolist()
         return found
+
+
+def _products(dtype: torch.dtype) -> torch.dtype:
+    """The type of Muon's own products: what the model computes in, but fp16's range is too narrow for them."""
+    return torch.float32 if dtype == torch.float16 else dtype

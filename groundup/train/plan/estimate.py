@@ -11,7 +11,6 @@ from groundup.artifact.stage import Node
 from groundup.base.errors import RequestError
 from groundup.base.units import human_bytes, human_count, human_time
 from groundup.model.count import Parameters, parameters_by_part, training_flops_per_token
-from groundup.train.parallel.layout import Layout
 from groundup.train.plan.machine import DOLLARS_PER_KWH, Machine
 from groundup.train.plan.memory import Device, predict
 from groundup.train.plan.propose import ROOM, Proposal, assess, propose, remedy
@@ -208,13 +207,13 @@ def assess_recipe(
     return found
 
 
-def memory_here(workload: Workload) -> int:
-    """Bytes of the peak on this machine, in one process: for the check before a run."""
+def memory_here(workload: Workload, processes: int = 1) -> int:
+    """Bytes of the peak of the fullest of so many processes on this machine: for the check before a run."""
     import torch
 
     device: Device = "cuda" if torch.cuda.is_available() else "cpu"
     arithmetic = resolve(workload.precision, torch.device(device))
-    layout = Layout(activation_checkpointing=workload.parallel.activation_checkpointing)
+    layout = layout_of(workload.parallel, processes, workload.model)
     memory = predict(workload, layout, arithmetic=arithmetic, device=device)
     # Weights and activations lie on the device, not in the memory that the check is about.
     return memory.parts["runtime"] if device == "cuda" else memory.total

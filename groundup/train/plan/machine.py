@@ -14,7 +14,7 @@ from groundup.base.config import Config
 from groundup.base.errors import RequestError, nearest
 from groundup.base.machine import available_memory, cores, cpu_name, has_bf16
 from groundup.base.units import ByteSize
-from groundup.train.settings import PrecisionName
+from groundup.train.settings import Arithmetic, PrecisionName
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +25,6 @@ DOLLARS_PER_KWH: Final = 0.25
 
 _WATTS_PER_CORE: Final = 6.0
 _PROBE, _PROBE_SECONDS = 1024, 0.25
-
-Arithmetic = Literal["fp32", "bf16", "fp16", "fp8"]
 
 
 class Machine(Config):
