@@ -177,10 +177,9 @@ def _result(size: int, row: dict[str, Any], worst: float, num_steps: int) -> dic
     ratio = TARGET / max(worst, 1e-12)
     return {
         "benchmark": "parallel", "workload": f"{size} processes, {row['layout']}, {row['model']}, {num_steps} steps",
-        "machine": cpu_name(), "threads": size, "ours": worst, "peer": TARGET,
-        "peer_name": "limit",
-        "unit": "largest relative deviation of loss or gradient norm from one process", "ratio": ratio, "ratio_low": ratio,
-        "ratio_high": ratio, "target": 1.0,
+        "machine": cpu_name(), "threads": size, "ours": worst, "peer": TARGET, "peer_name": "limit",
+        "unit": "largest relative deviation of loss or gradient norm from one process", "ratio": ratio,
+        "ratio_low": ratio, "ratio_high": ratio, "target": 1.0,
     }  # fmt: skip
 
 

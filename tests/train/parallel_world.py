@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -248,7 +249,9 @@ def resume(case: Case, layout: Layout, folder: Path) -> dict[str, Any]:
 
     engine = new_engine(case, layout, seed=2)
     state = engine.state()
-    dcp.load(state, checkpoint_id=folder, no_dist=not dist.is_initialized())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # true, and meant so
+        dcp.load(state, checkpoint_id=folder, no_dist=not dist.is_initialized())
     engine.load_state(state)
     return {"curve": advance(engine, case, range(HALF, NUM_STEPS))}
 

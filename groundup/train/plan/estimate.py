@@ -11,6 +11,7 @@ from groundup.artifact.stage import Node
 from groundup.base.errors import RequestError
 from groundup.base.units import human_bytes, human_count, human_time
 from groundup.model.count import Parameters, parameters_by_part, training_flops_per_token
+from groundup.train.parallel.layout import resolve as layout_of
 from groundup.train.plan.machine import DOLLARS_PER_KWH, Machine
 from groundup.train.plan.memory import Device, predict
 from groundup.train.plan.propose import ROOM, Proposal, assess, propose, remedy
