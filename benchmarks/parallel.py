@@ -36,7 +36,7 @@ from groundup.train.settings import OptimizerConfig, ParallelConfig
 from groundup.train.stream import TokenBatch
 
 TARGET: Final = 1e-5
-ROWS, LENGTH, VOCABULARY = 16, 32, 128
+ROWS, LENGTH, VOCABULARY = 8, 32, 128
 MODELS: Final[dict[str, dict[str, Any]]] = {
     "tied": {},
     "untied": {"tie_embeddings": False},
@@ -97,8 +97,9 @@ def train(model: str, layout: Layout, num_steps: int) -> list[float]:
     for step in range(num_steps):
         generator = torch.Generator().manual_seed(step)
         ids = torch.randint(0, 4, (ROWS, LENGTH + 1), generator=generator).cumsum(dim=1) % VOCABULARY
-        # One row a micro-batch: the experts' balance loss is of a micro-batch, and so is the same in every layout.
-        batches = [TokenBatch(row[None, :-1], row[None, 1:]) for row in ids[engine.part.rank :: engine.part.size]]
+        # The experts' balance loss is of a micro-batch: with one row in each it is the same in every layout.
+        parts = ids[engine.part.rank :: engine.part.size].split(1 if MODELS[model].get("num_experts") else 2)
+        batches = [TokenBatch(rows[:, :-1], rows[:, 1:]) for rows in parts]
         sums = engine.forward_backward(batches, engine.weigh(batches))
         curve += [sums.loss, engine.clip(1.0)]
         engine.update(1.0 - step / (2 * num_steps))

@@ -6,7 +6,6 @@ import datetime
 import errno
 import os
 import platform
-import re
 import resource
 import shutil
 import sys
@@ -27,17 +26,18 @@ from groundup.artifact.terms import Terms
 from groundup.base.dist import World, host_store, process_group, reach_store
 from groundup.base.errors import GroundupError, RequestError, ResourceError
 from groundup.base.files import folder_lock, write_json, write_text
-from groundup.base.machine import available_memory, cpu_name, peak_memory, reset_peak_memory
+from groundup.base.machine import (
+    WATTS_PER_CORE,
+    available_memory,
+    cpu_name,
+    is_out_of_memory,
+    peak_memory,
+    reset_peak_memory,
+)
 from groundup.base.progress import Progress, Silent
 from groundup.base.team import Follower, Leader
 from groundup.base.units import human_bytes, human_time
 from groundup.recipe import Recipe, load
-
-WATTS_PER_CORE = 6.0
-"""Assumed draw of one busy core with its share of the package: servers and laptops lie between 4 and 10 W."""
-
-_OUT_OF_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory", re.IGNORECASE)
-"""How torch words it, on CPU and CUDA, in a RuntimeError."""
 
 _RECORDED_PACKAGES = ("torch", "numpy", "pyarrow", "tokenizers", "resiliparse", "lm_eval")
 
@@ -189,7 +189,7 @@ def _in_plain_words(node: Node, store: Store) -> Iterator[None]:
             "finished artifacts and checkpoints are kept"
         ) from error
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _OUT_OF_MEMORY.search(str(error)):
+        if not is_out_of_memory(error):
             raise
         raise ResourceError(
             f"out of memory while making {node.name!r}; lower its size (see 'groundup plan') and run again"

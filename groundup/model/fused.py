@@ -34,9 +34,9 @@ def usable(x: Tensor, *modules: nn.Module | None) -> bool:
     They may in training, for bf16 on a CPU, where every module is a plain one that nobody has replaced, hooked or
     sharded (parallelism, adapters and other arithmetic are applied from outside, and must be seen).
     """
-    if x.dtype != torch.bfloat16 or x.device.type != "cpu" or _is_wrapper(x):
+    if torch.compiler.is_compiling() or x.dtype != torch.bfloat16 or x.device.type != "cpu" or _is_wrapper(x):
         return False
-    if not (torch.is_grad_enabled() and x.requires_grad) or torch.compiler.is_compiling():
+    if not (torch.is_grad_enabled() and x.requires_grad):
         return False
     return all(_is_plain(module) for module in modules if module is not None)
 

@@ -29,6 +29,7 @@ from groundup.model.config import ModelConfig
 from groundup.model.transformer import Transformer
 from groundup.train.average import Averaged
 from groundup.train.checkpoint import Checkpoints, copied
+from groundup.train.compiled import compile_blocks
 from groundup.train.engines.engine import B, Engine, Objective, Validate
 from groundup.train.engines.native import NativeEngine
 from groundup.train.health import Health, Verdict
@@ -101,6 +102,7 @@ def train(
 
         carrier = DeepSpeedEngine(model, objective, rates, optimizer, loop.precision, engine)
     else:
+        compile_blocks(model, loop.compile, next(model.parameters()).device)
         carrier = NativeEngine(model, objective, rates, optimizer, loop.precision, layout or Layout())
     plan = Plan(steps, Rates.of(rates), optimizer, loop, config, seq_len or config.max_seq_len, name)
     return fit(carrier, plan, folder=folder, progress=progress, validate=validate)

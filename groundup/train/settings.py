@@ -19,6 +19,7 @@ Arithmetic = Literal["fp32", "bf16", "fp16", "fp8"]
 """Matrix products in this type over fp32 weights; fp8 is bf16 but for the linear layers inside blocks."""
 
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16", "fp8"]
+CompileName = Literal["auto", "on", "off"]
 HealthAction = Literal["skip", "rewind", "stop", "record"]
 TrackerName = Literal["wandb", "mlflow", "trackio"]
 
@@ -64,7 +65,7 @@ class OptimizerConfig(Config):
         None, ge=0, description="decoupled decay of matrices, a step, times the learning rate; pretraining derives it"
     )
     momentum: float = Field(0.95, ge=0, lt=1, description="Muon: decay of the gradient's running mean")
-    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW: decay of the gradient's running mean")
+    beta1: float = Field(0.8, ge=0, lt=1, description="AdamW: decay of the gradient's running mean")
     beta2: float = Field(0.95, ge=0, lt=1, description="AdamW: decay of the squared gradient's running mean")
     gradient_clip: float = Field(1.0, gt=0, description="largest global norm of the gradient")
 
@@ -75,6 +76,7 @@ class TuningOptimizerConfig(OptimizerConfig):
     method: MethodName = Field(
         "adamw", description="muon: Muon for the matrices inside blocks, AdamW elsewhere; adamw: AdamW for all"
     )
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW: decay of the gradient's running mean")
 
 
 class HealthConfig(Config):
@@ -120,6 +122,9 @@ class LoopConfig(Config):
     )
     dry_run: bool = execution(True, description="try one full step first, so that too little memory shows at once")
     trackers: tuple[TrackerName, ...] = execution((), description="services to send the metrics to as well")
+    compile: CompileName = execution(
+        "auto", description="let torch compile the blocks when training starts: on, off, or auto: on a GPU with Triton"
+    )
     threads: int | None = execution(None, gt=0, description="CPU threads; all cores if not set")
 
     def check(self, where: str) -> None:

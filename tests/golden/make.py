@@ -59,7 +59,10 @@ def curve(method: MethodName, **changes: object) -> list[tuple[float, float]]:
     peak = changes.pop("peak", 1.0)
     assert isinstance(peak, float)
     rates = Rates(*(peak * rate for rate in (RATES.matrices, RATES.embeddings, RATES.output, RATES.vectors)))
-    config = OptimizerConfig(method=method, weight_decay=1.0, schedule="cosine", warmup=0.1)
+    config = OptimizerConfig(
+        method=method, weight_decay=1.0, schedule="cosine", warmup=0.1, final_factor=0.1, momentum=0.95, beta1=0.9,
+        beta2=0.95, gradient_clip=1.0,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         history = train(
             model, PackedSteps(store, seq_len, 8, 8, 50), next_token, rates, config.model_copy(update=changes),

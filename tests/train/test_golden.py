@@ -1,7 +1,8 @@
 """Training follows the stored curves. What is stored comes from tests/golden/make.py, which says how to renew it.
 
 Bits depend on the processor's vector instructions: on one machine, four sets of them gave losses that lie within 2e-6
-of each other (most within 2e-7). The tolerance is above that and, as shown here, far below what a change of the mathematics does.
+of each other (most within 2e-7). The tolerance is above that and, as shown here, far below what a change of the
+mathematics does.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from groundup.base.config import Config
 from groundup.base.errors import RequestError, nearest
-from groundup.base.machine import available_memory, cores, cpu_name, has_bf16
+from groundup.base.machine import WATTS_PER_CORE, available_memory, cores, cpu_name, has_bf16
 from groundup.base.units import ByteSize
 from groundup.train.settings import Arithmetic, PrecisionName
 
@@ -23,7 +23,6 @@ THIS: Final = "this"
 DOLLARS_PER_KWH: Final = 0.25
 """What power costs where the machine is one's own: a household's price, between those of Europe and America."""
 
-_WATTS_PER_CORE: Final = 6.0
 _PROBE, _PROBE_SECONDS = 1024, 0.25
 
 
@@ -116,7 +115,7 @@ def this_machine() -> Machine:
         bandwidth=_copy_rate(),
         link=1e9,
         network=0.125e9,
-        watts=_WATTS_PER_CORE * cores(),
+        watts=WATTS_PER_CORE * cores(),
         mfu=0.5,
         source=f"{cpu_name()}, {cores()} cores: matrix products measured now; memory that is free now",
     )

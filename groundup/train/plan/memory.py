@@ -88,8 +88,15 @@ _RUNTIME: Final[Mapping[Device, int]] = {"cpu": 385 * 2**20, "cuda": 1100 * 2**2
 _OTHERS: Final[Mapping[Device, int]] = {"cpu": 60 * 2**20, "cuda": 500 * 2**20}
 """And with several processes: threads and buffers of the communication library."""
 
-_WASTE: Final[Mapping[Device, float]] = {"cpu": 0.05, "cuda": 0.04}
-"""What an allocator holds beyond what was asked of it, as a share of what comes and goes within a step."""
+_WASTE: Final[Mapping[tuple[Device, bool], float]] = {
+    ("cpu", False): 0.05,
+    ("cpu", True): 0.25,
+    ("cuda", False): 0.04,
+    ("cuda", True): 0.04,
+}
+"""What an allocator holds beyond what was asked of it, as a share of what comes and goes within a step; by device and
+whether the arithmetic is fp32. On a CPU as measured with glibc 2.36 (benchmarks/plan_memory.py), whose aligned blocks
+don't fit the holes that blocks of the same size leave."""
 
 _MUON_BATCH: Final = 2**26
 """Numbers that Muon orthogonalises at once, at most (or one matrix, if that is larger)."""
@@ -183,7 +190,7 @@ def _of_rank(
         "temporaries": worst.temporary,
         "gathered weights": _gathered(mine, layout, arithmetic),
         "gradient buckets": _buckets(mine, layout),
-        "allocator": round(_WASTE[device] * passing),
+        "allocator": round(_WASTE[device, arithmetic == "fp32"] * passing),
         "runtime": _RUNTIME[device] + (_OTHERS[device] if layout.world_size > 1 else 0),
     }
     return Memory({name: size for name, size in parts.items() if size}, worst.name, rank)
