@@ -16,6 +16,7 @@ import yaml
 
 import groundup
 from groundup.artifact.stage import Node, StageConfig
+from groundup.base.config import Config, FileRef, markers
 from groundup.base.errors import RequestError, nearest
 from groundup.base.files import sha256_json, sha256_path, write_text
 
@@ -243,21 +244,24 @@ def json_schema() -> dict[str, Any]:
 
 def entries(nodes: Iterable[Node]) -> dict[str, dict[str, Any]]:
     """Resolved nodes as a recipe file would say them: fields that differ from their defaults, paths absolute."""
-    return {
-        node.name: {
-            "stage": node.config.stage,
-            **_absolute(node.config.model_dump(mode="json", exclude_defaults=True), node.files),
-        }
-        for node in nodes
-    }
+    return {node.name: {"stage": node.config.stage, **_said(node.config, node.files)} for node in nodes}
 
 
-def _absolute(value: Any, files: Mapping[str, Path]) -> Any:
-    if isinstance(value, dict):
-        return {name: _absolute(item, files) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_absolute(item, files) for item in value]
-    return str(files[value]) if isinstance(value, str) and value in files else value
+def _said(config: Config, files: Mapping[str, Path]) -> dict[str, Any]:
+    data = config.model_dump(mode="json", exclude_defaults=True)
+    for name in data:
+        value, is_path = getattr(config, name), bool(markers(type(config).model_fields[name], FileRef))
+        if isinstance(value, tuple):
+            data[name] = [_part(item, plain, is_path, files) for item, plain in zip(value, data[name], strict=True)]
+        else:
+            data[name] = _part(value, data[name], is_path, files)
+    return data
+
+
+def _part(value: Any, plain: Any, is_path: bool, files: Mapping[str, Path]) -> Any:
+    if isinstance(value, Config):
+        return _said(value, files)
+    return str(files[value]) if is_path and isinstance(value, str) else plain
 
 
 def sweep_of(

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from groundup.model import fused, fused_attention, rotary
 from groundup.model.config import ModelConfig
 from groundup.model.loss import linear_cross_entropy
 from groundup.model.transformer import Transformer
+from groundup.train.parallel.recompute import apply_recompute
 
 
 def exact(*shape: int) -> Tensor:
@@ -188,10 +188,10 @@ def test_frozen_weights_get_no_gradient_and_change_no_other(monkeypatch: pytest.
             assert weight.grad is None
 
 
-def test_a_recomputed_block_gives_the_same_gradients() -> None:
+@pytest.mark.parametrize("products_kept", [False, True])
+def test_a_recomputed_block_gives_the_same_gradients(products_kept: bool) -> None:
+    """Also where the products' results are kept and handed back: nothing may have been written over them."""
     model = lively()
     kept = gradients(model)
-    for block in model.layers:
-        plain = block.forward
-        block.forward = lambda *inputs, plain=plain: checkpoint(plain, *inputs, use_reentrant=False)
+    apply_recompute(model, "selective" if products_kept else "full")
     assert torch.equal(gradients(model), kept)

@@ -33,6 +33,47 @@ def test_value_and_gradients_are_torchs(count: int, monkeypatch: pytest.MonkeyPa
         torch.testing.assert_close(ours_grad, plain_grad, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 7, 20])
+def test_z_loss_is_the_squared_log_normaliser(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "CHUNK", 7)
+    monkeypatch.setattr(loss, "_BLOCK", 3 * 57)
+    hidden, weight, targets = inputs(count)
+    ours = linear_cross_entropy(hidden, weight, targets, 0.01)
+    logits = hidden @ weight.t()
+    plain = F.cross_entropy(logits, targets, reduction="sum") + 0.01 * logits.logsumexp(dim=1).square().sum()
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+    for left, right in zip(
+        torch.autograd.grad(3 * ours, (hidden, weight)), torch.autograd.grad(3 * plain, (hidden, weight)), strict=True
+    ):
+        torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets, 0.01), ours.detach())
+
+
+def test_a_second_backward_pass_is_refused() -> None:
+    """Gradients are scaled in place: a second pass through them must not go unnoticed."""
+    ours = linear_cross_entropy(*inputs(9))
+    ours.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="inplace operation"):
+        ours.backward()
+
+
+def test_the_value_is_as_exact_with_a_gradient_as_without() -> None:
+    hidden, weight, targets = inputs(300, torch.bfloat16)
+    with torch.no_grad():
+        plain = linear_cross_entropy(hidden, weight, targets)
+    assert linear_cross_entropy(hidden, weight, targets).item() == pytest.approx(plain.item(), rel=1e-6)
+
+
+def test_nothing_to_predict() -> None:
+    hidden, weight, targets = inputs(3)
+    ours = linear_cross_entropy(hidden[:0], weight, targets[:0])
+    ours.backward()
+    assert ours.item() == 0.0
+    assert weight.grad is not None
+    assert not weight.grad.any()
+
+
 def test_bf16_states_over_fp32_weights_stay_near_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss, "CHUNK", 16)
     hidden, weight, targets = inputs(100, torch.bfloat16)

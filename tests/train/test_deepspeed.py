@@ -39,7 +39,7 @@ def test_what_zero_cannot_do_is_refused_before_anything_starts() -> None:
     with pytest.raises(RequestError, match="are for deepspeed"):
         EngineConfig.parse({"stage": 2}, "engine")
     zero = EngineConfig.model_validate("deepspeed")
-    with pytest.raises(RequestError, match=r"base: .*leave out 'parallel'"):
+    with pytest.raises(RequestError, match=r"base: .*deepspeed splits by its own stages"):
         zero.check("base", ParallelConfig(tensor=2), OptimizerConfig(method="adamw"))
     with pytest.raises(RequestError, match=r"base: .*optimizer\.method=adamw"):
         zero.check("base", ParallelConfig(), OptimizerConfig(method="muon"))

@@ -233,7 +233,7 @@ def test_a_checkpoint_of_another_run_is_refused(change: str, what: str, tmp_path
     if change == "model":
         model = Transformer(CONFIG.model_copy(update={"intermediate_size": 56}))
     if change == "rate":
-        optimizer = OptimizerConfig(warmup=0.25, beta1=0.8)
+        optimizer = OptimizerConfig(warmup=0.25, beta1=0.7)
     if change == "data":
         other = TokenStore(steps.store.ids[::-1], steps.store.offsets, steps.store.order)  # type: ignore[union-attr]
         steps = PackedSteps(other, 8, 6, 4, 12)

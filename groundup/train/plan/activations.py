@@ -56,7 +56,6 @@ class Segment:
     backward: int
     backward_again: int
     gradients: int
-    gradient_in: int = 0
 
     @property
     def kept_bytes(self) -> int:
@@ -203,10 +202,11 @@ class _Tracer:
     def measure(self, run: Callable[[Any], Tensor], x: Tensor | None) -> tuple[Segment, Tensor]:
         """The segment that ``run`` makes of the residual stream, and a stand-in for its output."""
         first = self._once(run, x)
+        gradients = sum(weight.grad.nbytes for weight in self._model.parameters() if weight.grad is not None)
         again = self._once(run, x)
         self._model.zero_grad()
         shape, dtype = first.output
-        segment = Segment(first.kept, first.forward, first.backward, again.backward, first.left, first.gradient_in)
+        segment = Segment(first.kept, first.forward, first.backward, again.backward, gradients)
         return segment, torch.zeros(shape, dtype=dtype)
 
     def _once(self, run: Callable[[Any], Tensor], x: Tensor | None) -> _Measured:
@@ -219,14 +219,13 @@ class _Tracer:
             kind: Kind = "residual stream" if out.ndim else "logits"
             kept, forward = ledger.by_kind(kind), ledger.peak
             gradient = torch.ones_like(out)
-            gradient_in = ledger.now - sum(kept.values())
             output = (out.shape, out.dtype)
             ledger.peak = ledger.now
             torch.autograd.backward([out], [gradient])
             del out, gradient
             if stream is not None:
                 stream.grad = None
-        return _Measured(kept, forward, ledger.peak, ledger.now, gradient_in, output)
+        return _Measured(kept, forward, ledger.peak, output)
 
 
 @dataclass(frozen=True)
@@ -234,8 +233,6 @@ class _Measured:
     kept: Mapping[Kind, int]
     forward: int
     backward: int
-    left: int
-    gradient_in: int
     output: tuple[torch.Size, torch.dtype]
 
 

@@ -31,7 +31,9 @@ LEVEL: Final = 0.9
 _LOWEST, _HIGHEST = 0.01, 3.0
 """The range of the exponents: published ones lie between 0.05 and 0.8; near the ends a fit has run away."""
 _ITERATIONS: Final = 300
-_TOLERANCE: Final = 1e-10
+_TOLERANCE: Final = 1e-9
+_STUCK: Final = 1e8
+"""Damping beyond which a step can't change anything that counts."""
 
 
 @dataclass(frozen=True)
@@ -168,30 +170,35 @@ def _minimise(starts_SP: Array, logs_1R3: Array) -> Array:
 
 
 def _descend(theta_SP: Array, logs_SR3: Array) -> Array:
-    """Levenberg-Marquardt with Huber's weights, every row by itself, until no row moves."""
+    """Levenberg-Marquardt with Huber's weights, every row by itself, each until it no longer moves."""
     theta = theta_SP.copy()
     damping = np.full(len(theta), 1e-2)
     cost = _cost(theta, logs_SR3)
+    moving = np.arange(len(theta))
     for _ in range(_ITERATIONS):
-        residual_SR, jacobian_SRP = _linear(theta, logs_SR3)
-        weight_SR = np.minimum(1.0, DELTA / np.maximum(np.abs(residual_SR), 1e-300))
-        weighted = jacobian_SRP * weight_SR[:, :, None]
-        normal = np.einsum("srp,srq->spq", weighted, jacobian_SRP)
-        gradient = np.einsum("srp,sr->sp", weighted, residual_SR)
-        scale = np.maximum(np.einsum("spp->sp", normal), 1e-12)
-        normal = normal + np.einsum("sp,pq->spq", damping[:, None] * scale, np.eye(5))
-        step = np.linalg.solve(normal, gradient[:, :, None])[:, :, 0]
-        candidate = theta - step
+        candidate = theta[moving] - _step(theta[moving], logs_SR3[moving], damping[moving])
         candidate[:, 3:] = np.clip(candidate[:, 3:], _LOWEST, _HIGHEST)
-        new_cost = _cost(candidate, logs_SR3)
-        better = new_cost < cost
-        gain = np.where(better, cost - new_cost, 0.0)
-        theta[better], damping = candidate[better], np.where(better, damping / 3, np.minimum(damping * 4, 1e12))
-        settled = np.where(better, gain < _TOLERANCE * cost, damping > 1e9)
-        cost = np.minimum(cost, new_cost)
-        if settled.all():
+        before, after = cost[moving], _cost(candidate, logs_SR3[moving])
+        better = after < before
+        theta[moving[better]], cost[moving[better]] = candidate[better], after[better]
+        damping[moving] = np.where(better, damping[moving] / 3, damping[moving] * 4)
+        settled = np.where(better, before - after < _TOLERANCE * before, damping[moving] > _STUCK)
+        moving = moving[~settled]
+        if not len(moving):
             break
     return theta
+
+
+def _step(theta_SP: Array, logs_SR3: Array, damping_S: Array) -> Array:
+    """The damped Gauss-Newton step of each row (S, P), to be subtracted."""
+    residual_SR, jacobian_SRP = _linear(theta_SP, logs_SR3)
+    weight_SR = np.minimum(1.0, DELTA / np.maximum(np.abs(residual_SR), 1e-300))
+    weighted_SPR = (jacobian_SRP * weight_SR[:, :, None]).swapaxes(1, 2)
+    normal_SPP = weighted_SPR @ jacobian_SRP
+    scale_SP = np.maximum(np.diagonal(normal_SPP, axis1=1, axis2=2), 1e-12)
+    normal_SPP = normal_SPP + (damping_S[:, None] * scale_SP)[:, :, None] * np.eye(5)
+    step: Array = np.linalg.solve(normal_SPP, weighted_SPR @ residual_SR[:, :, None])[:, :, 0]
+    return step
 
 
 def _linear(theta_SP: Array, logs_SR3: Array) -> tuple[Array, Array]:
