@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -106,8 +107,21 @@ def train(model: str, layout: Layout, num_steps: int) -> list[float]:
     return curve
 
 
+def follow_parent() -> None:
+    """End this process when the one that started it is gone, however that ended."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def work(rank: int, size: int, num_steps: int, folder: Path) -> None:
     """One process of ``size``: all their layouts, one after the other; process 0 writes down the deviations."""
+    follow_parent()
     torch.set_num_threads(1)
     patience = datetime.timedelta(seconds=120)
     meet = f"file://{folder}/meet-{size}"

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -283,8 +284,21 @@ def _compared(case: Case, layout: Layout, alone: dict[str, dict[str, Any]]) -> d
     return row
 
 
+def follow_parent() -> None:
+    """End this process when the one that started it is gone, however that ended."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def work(rank: int, size: int, folder: Path) -> None:
     """All tasks of one world; process 0 writes ``results-SIZE.json``."""
+    follow_parent()
     torch.set_num_threads(1)
     patience = datetime.timedelta(seconds=60)
     dist.init_process_group(

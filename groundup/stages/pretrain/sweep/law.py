@@ -197,8 +197,8 @@ def _step(theta_SP: Array, logs_SR3: Array, damping_S: Array) -> Array:
     normal_SPP = weighted_SPR @ jacobian_SRP
     scale_SP = np.maximum(np.diagonal(normal_SPP, axis1=1, axis2=2), 1e-12)
     normal_SPP = normal_SPP + (damping_S[:, None] * scale_SP)[:, :, None] * np.eye(5)
-    step: Array = np.linalg.solve(normal_SPP, weighted_SPR @ residual_SR[:, :, None])[:, :, 0]
-    return step
+    step = np.linalg.solve(normal_SPP, weighted_SPR @ residual_SR[:, :, None])[:, :, 0]
+    return step.astype(np.float64, copy=False)
 
 
 def _linear(theta_SP: Array, logs_SR3: Array) -> tuple[Array, Array]:
