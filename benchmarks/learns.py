@@ -38,7 +38,8 @@ from scipy.stats import t as student
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from groundup.base.machine import cores, cpu_name
+from groundup.base.dist import threads
+from groundup.base.machine import cpu_name
 from groundup.base.progress import Silent
 from groundup.base.seeds import derive, unit_interval
 from groundup.model.config import ModelConfig
@@ -75,7 +76,7 @@ class Scale:
 
 
 FULL = Scale(3, "1.2M tokens", 2048, 80_000, 16_000, (1e-3, 2e-3, 4e-3, 8e-3))
-QUICK = Scale(2, "160k tokens", 1024, 20_000, 6_000, (2e-3, 6e-3))
+QUICK = Scale(2, "100k tokens", 1024, 20_000, 6_000, (2e-3, 6e-3))
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,12 @@ class Text:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smaller model and less text, in about three minutes")
+    parser.add_argument("--quick", action="store_true", help="a smaller model and less text, in two or three minutes")
     parser.add_argument("--books", type=Path, default=BOOKS, help="JSONL, gzipped, with title and text")
     options = parser.parse_args()
     if not options.books.is_file():
         sys.exit(f"{options.books} is not there: give a gzipped JSONL file of books (title, text) with --books")
-    torch.set_num_threads(cores())
+    torch.set_num_threads(threads())
     scale = QUICK if options.quick else FULL
     start = time.monotonic()
     text = read(options.books, scale)
@@ -266,7 +267,7 @@ def result(contest: Contest, ours: list[float], peer: list[float], name: str) ->
         "benchmark": "learns",
         "workload": f"books, {contest.budget:.2g} FLOPs, depth {contest.config.depth}, {len(ours)} seeds",
         "machine": cpu_name(),
-        "threads": cores(),
+        "threads": threads(),
         "ours": round(statistics.mean(ours), 4),
         "peer": round(statistics.mean(peer), 4),
         "peer_name": f"transformers Llama, {name}",

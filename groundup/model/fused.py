@@ -19,13 +19,27 @@ Shapes: N rows, D width, F feed-forward width, O outputs. Attention itself is in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+_ALLOWED: Final = ContextVar("fused functions are allowed", default=True)
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Keep the fused functions out: plain operators are what runs on a GPU, and what a plan for one must count."""
+    token = _ALLOWED.set(False)
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
 
 
 def usable(x: Tensor, *modules: nn.Module | None) -> bool:
@@ -34,7 +48,13 @@ def usable(x: Tensor, *modules: nn.Module | None) -> bool:
     They may in training, for bf16 on a CPU, where every module is a plain one that nobody has replaced, hooked or
     sharded (parallelism, adapters and other arithmetic are applied from outside, and must be seen).
     """
-    if torch.compiler.is_compiling() or x.dtype != torch.bfloat16 or x.device.type != "cpu" or _is_wrapper(x):
+    if (
+        not _ALLOWED.get()
+        or torch.compiler.is_compiling()
+        or x.dtype != torch.bfloat16
+        or x.device.type != "cpu"
+        or _is_wrapper(x)
+    ):
         return False
     if not (torch.is_grad_enabled() and x.requires_grad):
         return False

@@ -12,7 +12,7 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Final, Literal
@@ -20,9 +20,11 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from groundup.model import fused
 from groundup.model.attention import Context
 from groundup.model.config import ModelConfig
 from groundup.model.experts import Dispatch, Experts, MoE
@@ -92,6 +94,7 @@ def trace(
     seq_len: int,
     *,
     arithmetic: str,
+    device: Literal["cpu", "cuda"] = "cpu",
     share: Share = _WHOLE,
     checkpointing: Checkpointing = "none",
     loss: LossName = "cross_entropy",
@@ -99,14 +102,18 @@ def trace(
     """Count the segments of a micro-batch of ``rows`` times ``seq_len`` tokens.
 
     ``arithmetic`` is "fp32", or the name of what autocast computes in: "bf16" or "fp16". ``loss`` is the one that
-    never holds all logits, or log-probabilities target by target (preferences), which does.
+    never holds all logits, or log-probabilities target by target (preferences), which does. ``device`` decides which
+    functions a block is made of: fake tensors are always the CPU's, as torch can't fake a GPU that is not there.
     """
     kinds = list(dict.fromkeys(config.window(layer) for layer in range(config.num_layers)))
     local = _local(config, share, kinds)
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[arithmetic]
-    with FakeTensorMode(allow_non_fake_inputs=True), _quietly():
+    plain = fused.disabled() if device == "cuda" else nullcontext()
+    with FakeTensorMode(allow_non_fake_inputs=True), _quietly(), plain:
         model = Transformer(local)
         _balance(model, config, share)
+        if share.tensor > 1:
+            _split_by_hooks(model)
         apply_recompute(model, checkpointing)
         tracer = _Tracer(model, dtype)
         ids = torch.zeros(rows, seq_len, dtype=torch.long)
@@ -157,6 +164,13 @@ def _balance(model: Transformer, config: ModelConfig, share: Share) -> None:
                 module.experts = Experts(config.model_copy(update=experts))
 
 
+def _split_by_hooks(model: Transformer) -> None:
+    """Modules with matrices or norms get a hook, as they do where they are split: fused functions stay out of them."""
+    for module in model.modules():
+        if next(module.parameters(recurse=False), None) is not None:
+            module.register_forward_hook(lambda *_: None)
+
+
 class _EvenCounts:
     """In place of a tensor of rows by expert: as even as they divide."""
 
@@ -188,12 +202,35 @@ class _Tracer:
 
     def __init__(self, model: Transformer, dtype: torch.dtype | None) -> None:
         self._model, self._dtype = model, dtype
-        self._kind: list[Kind] = []
-        for module in model.modules():
-            for name, child in module.named_children():
-                if name in KIND_OF_CHILD:
-                    child.register_forward_pre_hook(lambda *_, kind=KIND_OF_CHILD[name]: self._kind.append(kind))
-                    child.register_forward_hook(lambda *_: self._kind.pop() and None)
+        self._kinds = {
+            id(child): KIND_OF_CHILD[name]
+            for module in model.modules()
+            for name, child in module.named_children()
+            if name in KIND_OF_CHILD
+        }
+        self._inside: list[Kind] = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Know at any time which part of the model computes.
+
+        The hooks are those for all modules: ones of their own would make blocks leave their fused functions.
+        """
+
+        def enter(module: nn.Module, _: Any) -> None:
+            if id(module) in self._kinds:
+                self._inside.append(self._kinds[id(module)])
+
+        def leave(module: nn.Module, _: Any, __: Any) -> None:
+            if id(module) in self._kinds:
+                self._inside.pop()
+
+        handles = register_module_forward_pre_hook(enter), register_module_forward_hook(leave)
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def autocast(self) -> Any:
         """The training arithmetic."""
@@ -212,8 +249,8 @@ class _Tracer:
     def _once(self, run: Callable[[Any], Tensor], x: Tensor | None) -> _Measured:
         stream = None if x is None else x.detach().requires_grad_()
         there = [*self._model.parameters(), *(weight.grad for weight in self._model.parameters()), stream]
-        ledger = _Ledger(there, self._model.parameters(), lambda: self._kind[-1] if self._kind else None)
-        with ledger:
+        ledger = _Ledger(there, self._model.parameters(), lambda: self._inside[-1] if self._inside else None)
+        with ledger, self.watching():
             with self.autocast():
                 out = run(stream)
             kind: Kind = "residual stream" if out.ndim else "logits"

@@ -110,7 +110,7 @@ def predict(workload: Workload, layout: Layout, *, arithmetic: str, device: Devi
 
     ``arithmetic`` is "fp32", "bf16" or "fp16". Only the place in the pipeline tells processes apart.
     """
-    segments = _segments(workload, layout, arithmetic)
+    segments = _segments(workload, layout, arithmetic, device)
     if rank is not None:
         return _of_rank(workload, layout, segments, arithmetic, device, rank)
     stride = layout.world_size // layout.pipeline
@@ -126,13 +126,14 @@ def micro_batches(workload: Workload, layout: Layout) -> tuple[int, int]:
     return each, math.ceil(rows / each)
 
 
-def _segments(workload: Workload, layout: Layout, arithmetic: str) -> Segments:
+def _segments(workload: Workload, layout: Layout, arithmetic: str, device: Device) -> Segments:
     rows, _ = micro_batches(workload, layout)
     whole = trace(
         workload.model,
         rows,
         workload.seq_len // layout.context,
         arithmetic=arithmetic,
+        device=device,
         share=Share(layout.tensor, layout.expert),
         checkpointing=layout.activation_checkpointing,
         loss=workload.loss,
