@@ -24,7 +24,7 @@ from groundup.train.parallel.recompute import apply_recompute
 from groundup.train.plan.activations import _Ledger, trace
 from groundup.train.plan.estimate import estimate
 from groundup.train.plan.machine import find_machine, known
-from groundup.train.plan.memory import _update_bytes, moments, predict
+from groundup.train.plan.memory import _chain, _update_bytes, moments, predict
 from groundup.train.plan.propose import propose
 from groundup.train.plan.weights import held
 from groundup.train.plan.workload import Workload
@@ -96,9 +96,7 @@ def test_segments_add_up_to_the_whole_step(
                 loss.backward()
                 del loss
     segments = trace(config, rows, length, arithmetic=arithmetic, checkpointing=checkpointing)
-    blocks = [(f"layer {at}", block, block.gradients) for at, block in enumerate(segments.blocks)]
-    at_embedding = 0 if config.tie_embeddings else segments.embed.gradients
-    chain = [("embedding", segments.embed, at_embedding), *blocks, ("loss", segments.head, segments.head.gradients)]
+    chain = _chain(config, Layout(), segments, 0)
     assert sum(gradient for _, _, gradient in chain) == 4 * parameters(config)
     predicted = max(moment.total for moment in moments(chain, 1, batches > 1))
     assert predicted == pytest.approx(ledger.peak, rel=0.03)
