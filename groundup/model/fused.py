@@ -49,8 +49,8 @@ def usable(x: Tensor, *modules: nn.Module | None) -> bool:
     sharded (parallelism, adapters and other arithmetic are applied from outside, and must be seen).
     """
     if (
-        not _ALLOWED.get()
-        or torch.compiler.is_compiling()
+        torch.compiler.is_compiling()  # first: the compiler can't read a context variable
+        or not _ALLOWED.get()
         or x.dtype != torch.bfloat16
         or x.device.type != "cpu"
         or _is_wrapper(x)

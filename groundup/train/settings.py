@@ -172,7 +172,7 @@ class EngineConfig(Config):
             raise ValueError("offload 'all' needs stage 3: below it every process holds the whole weights")
         if self.offload == "optimizer" and self.stage == 0:
             raise ValueError("offload needs stage 1 or more")
-        if self.name == "native" and self.model_fields_set - {"name"}:
+        if self.name == "native" and (self.stage, self.offload) != (1, "none"):
             raise ValueError("stage and offload are for deepspeed; the native engine has the fields of 'parallel'")
         return self
 

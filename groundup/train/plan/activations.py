@@ -87,7 +87,10 @@ _WHOLE: Final = Share()
 LossName = Literal["cross_entropy", "log_probs"]
 
 
-@cache
+_ENOUGH: Final = 2**14
+"""Tokens of a micro-batch beyond which its bytes grow by the same amount with every row: no need to run them all."""
+
+
 def trace(
     config: ModelConfig,
     rows: int,
@@ -104,7 +107,48 @@ def trace(
     ``arithmetic`` is "fp32", or the name of what autocast computes in: "bf16" or "fp16". ``loss`` is the one that
     never holds all logits, or log-probabilities target by target (preferences), which does. ``device`` decides which
     functions a block is made of: fake tensors are always the CPU's, as torch can't fake a GPU that is not there.
+
+    The loss goes through its tokens piece by piece, so a count of millions would take minutes: large micro-batches
+    lie on the straight line through two smaller ones.
     """
+    count = partial(_count, config, arithmetic, device, share, checkpointing, loss, seq_len)
+    few = max(1, _ENOUGH // seq_len)
+    if rows <= 2 * few:
+        return count(rows)
+    one, two = count(few), count(2 * few)
+    times = (rows - few) / few
+    blocks = {id(block): _on_line(block, second, times) for block, second in zip(one.blocks, two.blocks, strict=True)}
+    return Segments(
+        _on_line(one.embed, two.embed, times),
+        tuple(blocks[id(block)] for block in one.blocks),
+        _on_line(one.head, two.head, times),
+    )
+
+
+def _on_line(one: Segment, two: Segment, times: float) -> Segment:
+    def along(start: int, end: int) -> int:
+        return start + round((end - start) * times)
+
+    return Segment(
+        {kind: along(size, two.kept[kind]) for kind, size in one.kept.items()},
+        along(one.forward, two.forward),
+        along(one.backward, two.backward),
+        along(one.backward_again, two.backward_again),
+        one.gradients,
+    )
+
+
+@cache
+def _count(
+    config: ModelConfig,
+    arithmetic: str,
+    device: Literal["cpu", "cuda"],
+    share: Share,
+    checkpointing: Checkpointing,
+    loss: LossName,
+    seq_len: int,
+    rows: int,
+) -> Segments:
     kinds = list(dict.fromkeys(config.window(layer) for layer in range(config.num_layers)))
     local = _local(config, share, kinds)
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[arithmetic]
