@@ -28,7 +28,7 @@ from groundup.model import fused
 from groundup.model.attention import Context
 from groundup.model.config import ModelConfig
 from groundup.model.experts import Dispatch, Experts, MoE
-from groundup.model.loss import linear_cross_entropy, target_log_probs
+from groundup.model.loss import CHUNK, linear_cross_entropy, target_log_probs
 from groundup.model.transformer import Transformer
 from groundup.train.parallel.recompute import apply_recompute
 from groundup.train.settings import Checkpointing
@@ -87,10 +87,11 @@ _WHOLE: Final = Share()
 LossName = Literal["cross_entropy", "log_probs"]
 
 
-_ENOUGH: Final = 2**14
-"""Tokens of a micro-batch beyond which its bytes grow by the same amount with every row: no need to run them all."""
+_ENOUGH: Final = 2 * CHUNK
+"""Tokens of a loss beyond which its bytes grow by the same amount with every token: no need to run them all."""
 
 
+@cache
 def trace(
     config: ModelConfig,
     rows: int,
@@ -107,48 +108,7 @@ def trace(
     ``arithmetic`` is "fp32", or the name of what autocast computes in: "bf16" or "fp16". ``loss`` is the one that
     never holds all logits, or log-probabilities target by target (preferences), which does. ``device`` decides which
     functions a block is made of: fake tensors are always the CPU's, as torch can't fake a GPU that is not there.
-
-    The loss goes through its tokens piece by piece, so a count of millions would take minutes: large micro-batches
-    lie on the straight line through two smaller ones.
     """
-    count = partial(_count, config, arithmetic, device, share, checkpointing, loss, seq_len)
-    few = max(1, _ENOUGH // seq_len)
-    if rows <= 2 * few:
-        return count(rows)
-    one, two = count(few), count(2 * few)
-    times = (rows - few) / few
-    blocks = {id(block): _on_line(block, second, times) for block, second in zip(one.blocks, two.blocks, strict=True)}
-    return Segments(
-        _on_line(one.embed, two.embed, times),
-        tuple(blocks[id(block)] for block in one.blocks),
-        _on_line(one.head, two.head, times),
-    )
-
-
-def _on_line(one: Segment, two: Segment, times: float) -> Segment:
-    def along(start: int, end: int) -> int:
-        return start + round((end - start) * times)
-
-    return Segment(
-        {kind: along(size, two.kept[kind]) for kind, size in one.kept.items()},
-        along(one.forward, two.forward),
-        along(one.backward, two.backward),
-        along(one.backward_again, two.backward_again),
-        one.gradients,
-    )
-
-
-@cache
-def _count(
-    config: ModelConfig,
-    arithmetic: str,
-    device: Literal["cpu", "cuda"],
-    share: Share,
-    checkpointing: Checkpointing,
-    loss: LossName,
-    seq_len: int,
-    rows: int,
-) -> Segments:
     kinds = list(dict.fromkeys(config.window(layer) for layer in range(config.num_layers)))
     local = _local(config, share, kinds)
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[arithmetic]
@@ -167,7 +127,7 @@ def _count(
         traced = {}
         for window, block in zip(kinds, model.layers, strict=True):
             traced[window], x = tracer.measure(partial(_run_block, block, context), x)
-        head, _ = tracer.measure(lambda stream: _loss(model, stream, ids, loss), x)
+        head = _head(tracer, partial(_loss, model, loss), x)
     order = tuple(traced[config.window(layer)] for layer in range(config.num_layers))
     return Segments(embed, order, head)
 
@@ -191,8 +151,35 @@ def _run_block(block: nn.Module, context: Context, x_BTD: Tensor) -> Tensor:
     return out
 
 
-def _loss(model: Transformer, x_BTD: Tensor, ids_BT: Tensor, loss: LossName) -> Tensor:
-    hidden_ND, targets_N = model.norm(x_BTD).flatten(0, 1), ids_BT.flatten()
+def _head(tracer: _Tracer, run: Callable[[Tensor], Tensor], x_BTD: Tensor) -> Segment:
+    """Norm and loss. It goes through its tokens piece by piece, so many of them lie on the line through fewer."""
+
+    def measure(tokens: int) -> Segment:
+        segment, _ = tracer.measure(run, x_BTD.new_zeros(1, tokens, x_BTD.size(2)))
+        return segment
+
+    tokens = x_BTD.size(0) * x_BTD.size(1)
+    if tokens <= 2 * _ENOUGH:
+        return measure(tokens)
+    return _on_line(measure(_ENOUGH), measure(2 * _ENOUGH), tokens / _ENOUGH - 1)
+
+
+def _on_line(one: Segment, two: Segment, times: float) -> Segment:
+    def along(start: int, end: int) -> int:
+        return start + round((end - start) * times)
+
+    return Segment(
+        {kind: along(size, two.kept[kind]) for kind, size in one.kept.items()},
+        along(one.forward, two.forward),
+        along(one.backward, two.backward),
+        along(one.backward_again, two.backward_again),
+        one.gradients,
+    )
+
+
+def _loss(model: Transformer, loss: LossName, x_BTD: Tensor) -> Tensor:
+    hidden_ND = model.norm(x_BTD).flatten(0, 1)
+    targets_N = torch.zeros(len(hidden_ND), dtype=torch.long)
     if loss == "log_probs":
         return target_log_probs(hidden_ND, model.output_weight, targets_N).sum()
     return linear_cross_entropy(hidden_ND, model.output_weight, targets_N)

@@ -52,11 +52,9 @@ def propose(workload: Workload, machine: Machine, world_size: int) -> Proposal:
         except RequestError as error:
             reason = reason or str(error)
             continue
-        for lighter, rows in _lighter(workload, parallel, layout):
-            cut = replace(workload, rows_per_batch=rows)
-            found = _weigh(
-                cut, lighter, replace(layout, activation_checkpointing=lighter.activation_checkpointing), machine
-            )
+        for checkpointing in ("none", "full"):
+            lighter = parallel.model_copy(update={"activation_checkpointing": checkpointing})
+            found = _largest(workload, lighter, replace(layout, activation_checkpointing=checkpointing), machine)
             if found.fits:
                 return found
             if nearest is None or found.memory.total < nearest.memory.total:
@@ -79,15 +77,29 @@ def _weigh(workload: Workload, parallel: ParallelConfig, layout: Layout, machine
     return Proposal(parallel, layout, rows, memory, memory.total <= ROOM * machine.memory)
 
 
-def _lighter(workload: Workload, parallel: ParallelConfig, layout: Layout) -> Iterator[tuple[ParallelConfig, int]]:
-    """The same layout with ever smaller micro-batches, then with checkpointing and micro-batches large again."""
+def _largest(workload: Workload, parallel: ParallelConfig, layout: Layout, machine: Machine) -> Proposal:
+    """The largest micro-batch that fits, of the whole one halved and halved again; else that of one row."""
+
+    def halved(times: int) -> Proposal:
+        return _weigh(replace(workload, rows_per_batch=max(1, full >> times)), parallel, layout, machine)
+
     full, _ = micro_batches(workload, layout)
-    sizes = [full]
-    while sizes[-1] > 1:
-        sizes.append(sizes[-1] // 2)
-    for checkpointing in ("none", "full"):
-        for rows in sizes:
-            yield parallel.model_copy(update={"activation_checkpointing": checkpointing}), rows
+    last = (full - 1).bit_length()
+    found = halved(0)
+    if found.fits or last == 0:
+        return found
+    found = halved(last)
+    if not found.fits:
+        return found
+    too_large, fits = 0, last
+    while fits - too_large > 1:
+        between = (too_large + fits) // 2
+        tried = halved(between)
+        if tried.fits:
+            fits, found = between, tried
+        else:
+            too_large = between
+    return found
 
 
 def _candidates(workload: Workload, machine: Machine, world_size: int) -> Iterator[ParallelConfig]:
