@@ -171,7 +171,12 @@ def _follow(world: World, host: str, port: int, key: str, deadline: float, secon
         if left <= 0:
             raise ResourceError(f"{me}: rank 0 was not to be reached at {host}:{port} within {seconds:.0f} s")
         try:
-            line = Line(socket.create_connection((host, port), timeout=left))
+            connection = socket.create_connection((host, port), timeout=left)
+            if connection.getsockname() == connection.getpeername():
+                # TCP lets a port that nobody listens on connect to itself, and then nobody else can listen there.
+                connection.close()
+                continue
+            line = Line(connection)
             line.send({"key": key, "rank": me.rank, "host": me.host, "pid": me.pid})
             answer = line.receive()
         except OSError:

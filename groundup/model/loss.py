@@ -29,16 +29,19 @@ _BLOCK: Final = 2**20
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float) -> Tensor:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float
+    ) -> tuple[Tensor, Tensor]:
         weight = weight_VD.to(hidden_ND.dtype)
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden_ND) if wants_hidden else None
         grad_weight: Tensor | None = None
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        penalty = torch.zeros_like(total)
         for start in range(0, len(hidden_ND), CHUNK):
             hidden, targets = hidden_ND[start : start + CHUNK], targets_N[start : start + CHUNK, None]
             logits = hidden @ weight.t()
-            total += _losses(logits, targets, z_loss, in_place_gradient=wants_hidden or wants_weight)
+            _add_losses(total, penalty, logits, targets, z_loss, in_place_gradient=wants_hidden or wants_weight)
             if grad_hidden is not None:
                 torch.mm(logits, weight, out=grad_hidden[start : start + CHUNK])
             if wants_weight:
@@ -48,12 +51,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
             grad_weight = torch.zeros_like(weight_VD, dtype=torch.float32)
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight_VD.dtype
-        return total
+        ctx.mark_non_differentiable(penalty)
+        return total + penalty, penalty
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, Tensor | None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        (scale,) = grad_outputs
+        scale, _ = grad_outputs
         # In place, for the weight's gradient may be the largest tensor of all; autograd refuses a second backward pass.
         if grad_hidden is not None:
             grad_hidden.mul_(scale)
@@ -62,10 +66,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return grad_hidden, grad_weight, None, None
 
 
-def _losses(logits_CV: Tensor, targets_C1: Tensor, z_loss: float, *, in_place_gradient: bool) -> Tensor:
-    """The sum of losses, fp32; if asked, the logits become their gradient. Arithmetic in fp32, block by block."""
+def _add_losses(
+    total: Tensor, penalty: Tensor, logits_CV: Tensor, targets_C1: Tensor, z_loss: float, *, in_place_gradient: bool
+) -> None:
+    """Add to the sums of losses and z-losses, fp32; if asked, the logits become the gradient of both.
+
+    Arithmetic in fp32, block by block.
+    """
     rows = max(1, _BLOCK // logits_CV.size(1)) if logits_CV.device.type == "cpu" else len(logits_CV)
-    total = torch.zeros((), dtype=torch.float32, device=logits_CV.device)
     for logits, targets in zip(torch.split(logits_CV, rows), torch.split(targets_C1, rows), strict=True):
         target = logits.gather(1, targets).float()
         if not in_place_gradient:
@@ -78,8 +86,9 @@ def _losses(logits_CV: Tensor, targets_C1: Tensor, z_loss: float, *, in_place_gr
                 error *= 1 + 2 * z_loss * log_norm
             error.scatter_add_(1, targets, error.new_full(targets.shape, -1.0))
             logits.copy_(error)
-        total += (log_norm - target + z_loss * log_norm.square()).sum()
-    return total
+        total += (log_norm - target).sum()
+        if z_loss:
+            penalty += z_loss * log_norm.square().sum()
 
 
 def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float = 0.0) -> Tensor:
@@ -88,7 +97,14 @@ def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor
     A scalar in fp32, in nats. hidden_ND is bf16 or fp32, weight_VD the output projection, targets_N int64 in [0, V).
     Backward once only: RuntimeError at a second pass through the same result.
     """
-    result: Tensor = _LinearCrossEntropy.apply(hidden_ND, weight_VD, targets_N, z_loss)  # type: ignore[no-untyped-call]
+    return penalised_cross_entropy(hidden_ND, weight_VD, targets_N, z_loss)[0]
+
+
+def penalised_cross_entropy(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float
+) -> tuple[Tensor, Tensor]:
+    """``linear_cross_entropy``, and how much of it is z-loss: a scalar in fp32 without a gradient."""
+    result: tuple[Tensor, Tensor] = _LinearCrossEntropy.apply(hidden_ND, weight_VD, targets_N, z_loss)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -36,7 +36,7 @@ from groundup.train.health import Health, Verdict
 from groundup.train.journal import Event, Journal, Row
 from groundup.train.meter import Meter, ceiling
 from groundup.train.movement import measured_update
-from groundup.train.objective import BYTES, bits_per_byte
+from groundup.train.objective import BYTES, PENALTY, bits_per_byte
 from groundup.train.parallel.layout import Layout
 from groundup.train.precision import compute_dtype
 from groundup.train.schedule import rate_factor, warmup_steps
@@ -242,10 +242,12 @@ class _Run:
         factor = rate_factor(step, self.steps.num_steps, self.plan.optimizer)
         sums = self.engine.forward_backward(batches, self.engine.weigh(batches))
         norm = self.engine.clip(self.plan.optimizer.gradient_clip)
-        row: Row = {"loss": sums.loss, "learning_rate": self.plan.rates.matrices * factor, "gradient_norm": norm}
         values = dict(sums.values)
+        # What is reported is how well tokens were foreseen; what keeps the model in shape is told apart.
+        loss = sums.loss - values.get(PENALTY, 0.0)
+        row: Row = {"loss": loss, "learning_rate": self.plan.rates.matrices * factor, "gradient_norm": norm}
         if (num_bytes := values.pop(BYTES, 0.0)) > 0:
-            row["bits_per_byte"] = bits_per_byte(sums.loss, num_bytes)
+            row["bits_per_byte"] = bits_per_byte(loss, num_bytes)
         computed = self._computed(batches)
         self.tokens += computed
         verdict = self.health.judge(sums.loss, norm, settled=step >= self.warm)

@@ -11,13 +11,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groundup.model.transformer import Transformer
-from groundup.train.parallel.vocabulary import linear_cross_entropy, target_log_probs
+from groundup.train.parallel.vocabulary import penalised_cross_entropy, target_log_probs
 from groundup.train.stream import PairBatch, TokenBatch
 
-__all__ = ["BYTES", "DirectPreference", "NextToken", "PairBatch", "answer_log_probs", "bits_per_byte", "next_token"]
+__all__ = [
+    "BYTES",
+    "PENALTY",
+    "DirectPreference",
+    "NextToken",
+    "PairBatch",
+    "answer_log_probs",
+    "bits_per_byte",
+    "next_token",
+]
 
 BYTES = "bytes"
 """The value under which an objective reports the bytes of text that its targets stand for."""
+
+PENALTY = "penalty"
+"""The value under which an objective reports how much of its sum is no loss of prediction: z-loss, balance loss."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class NextToken:
     balance_loss: float = 0.0
     bytes_of: Tensor | None = None
 
-    def __call__(self, model: Transformer, batch: TokenBatch) -> tuple[Tensor, Mapping[str, float]]:
+    def __call__(self, model: Transformer, batch: TokenBatch) -> tuple[Tensor, Mapping[str, float | Tensor]]:
         routed: list[Tensor] = []
         more = {"aux": routed} if self.balance_loss and model.config.num_experts else {}
         if batch.documents is None:
@@ -46,14 +58,17 @@ class NextToken:
         if batch.trained is not None:
             kept = batch.trained.flatten()
             hidden_ND, targets_N = hidden_ND[kept], targets_N[kept]
-        total = linear_cross_entropy(hidden_ND, model.output_weight, targets_N, self.z_loss)
-        values: dict[str, float] = {}
+        total, penalty = penalised_cross_entropy(hidden_ND, model.output_weight, targets_N, self.z_loss)
+        values: dict[str, float | Tensor] = {}
         if routed:
             balance = torch.stack(routed).sum() * batch.weight
             total = total + self.balance_loss * balance
-            values["balance_loss"] = float(balance.detach())
+            values["balance_loss"] = balance.detach()
+            penalty = penalty + self.balance_loss * balance.detach()
+        if routed or self.z_loss:
+            values[PENALTY] = penalty
         if self.bytes_of is not None:
-            values[BYTES] = float(self.bytes_of[targets_N].sum())
+            values[BYTES] = self.bytes_of[targets_N].sum()
         return total, values
 
 
@@ -67,13 +82,17 @@ def bits_per_byte(nats: float, num_bytes: float) -> float:
 
 
 def answer_log_probs(model: Transformer, batch: TokenBatch) -> Tensor:
-    """The summed log-probability of the trained targets of each row: fp32 (B,), differentiable."""
+    """The summed log-probability of the trained targets of each row: fp64 (B,), differentiable.
+
+    Sums of hundreds of nats, of which DPO takes differences of hundredths: in fp32 their rounding would be seen.
+    """
     assert batch.trained is not None
     hidden_BTD = model(batch.inputs)
     kept_BT = batch.trained
     log_probs_M = target_log_probs(hidden_BTD[kept_BT], model.output_weight, batch.targets[kept_BT])
     rows_M = torch.arange(len(kept_BT), device=kept_BT.device)[:, None].expand_as(kept_BT)[kept_BT]
-    return torch.zeros(len(kept_BT), device=kept_BT.device).index_add(0, rows_M, log_probs_M)
+    sums_B = torch.zeros(len(kept_BT), dtype=torch.float64, device=kept_BT.device)
+    return sums_B.index_add(0, rows_M, log_probs_M.double())
 
 
 @dataclass(frozen=True)
@@ -85,12 +104,12 @@ class DirectPreference:
 
     beta: float
 
-    def __call__(self, model: Transformer, batch: PairBatch) -> tuple[Tensor, Mapping[str, float]]:
+    def __call__(self, model: Transformer, batch: PairBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         gains = answer_log_probs(model, batch.tokens) - batch.reference
         chosen, rejected = gains[0::2], gains[1::2]
-        margin = self.beta * (chosen - rejected)
+        margin = (self.beta * (chosen - rejected)).float()
         values = {
-            "accuracy": float((margin > 0).sum() + 0.5 * (margin == 0).sum()),
-            "margin": float(margin.detach().sum()),
+            "accuracy": (margin > 0).sum() + 0.5 * (margin == 0).sum(),
+            "margin": margin.detach().sum(),
         }
         return -F.logsigmoid(margin).sum(), values

@@ -91,7 +91,7 @@ class TokenBatch:
 class PairBatch:
     """Preference pairs: rows 2i chosen and 2i+1 rejected, ids (2P, T), ``trained`` marks the answers' targets.
 
-    ``reference`` fp32 (2P,) holds the log-probability of each answer under the model that training started from.
+    ``reference`` fp64 (2P,) holds the log-probability of each answer under the model that training started from.
     """
 
     tokens: TokenBatch

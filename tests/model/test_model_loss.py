@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from groundup.model import loss
-from groundup.model.loss import linear_cross_entropy, target_log_probs
+from groundup.model.loss import linear_cross_entropy, penalised_cross_entropy, target_log_probs
 
 
 def inputs(count: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -48,6 +48,9 @@ def test_z_loss_is_the_squared_log_normaliser(count: int, monkeypatch: pytest.Mo
         torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-5)
     with torch.no_grad():
         torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets, 0.01), ours.detach())
+    total, penalty = penalised_cross_entropy(hidden, weight, targets, 0.01)
+    assert total.requires_grad and not penalty.requires_grad
+    torch.testing.assert_close(total - penalty, F.cross_entropy(logits, targets, reduction="sum"))
 
 
 def test_a_second_backward_pass_is_refused() -> None:

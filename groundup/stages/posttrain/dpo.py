@@ -122,8 +122,8 @@ def run(config: DpoConfig, task: Task) -> Outcome:
 
 
 def _references(model: Transformer, pairs: Sequence[Pair], config: DpoConfig, pad_id: int, task: Task) -> Tensor:
-    """Log-probabilities of both answers of each pair under the starting model: fp32 (pairs, 2)."""
-    result = torch.zeros(len(pairs), 2)
+    """Log-probabilities of both answers of each pair under the starting model: fp64 (pairs, 2)."""
+    result = torch.zeros(len(pairs), 2, dtype=torch.float64)
     device = model.output_weight.device
     arithmetic = precision.resolve(config.loop.precision, device)
     torch.set_num_threads(config.loop.threads or threads())
@@ -131,7 +131,7 @@ def _references(model: Transformer, pairs: Sequence[Pair], config: DpoConfig, pa
     for group in by_length([2 * pair.length for pair in pairs], config.micro_batch_tokens):
         with torch.inference_mode(), precision.autocast(arithmetic, device):
             values = answer_log_probs(model, collate_pairs([pairs[index] for index in group], pad_id).to(device))
-        result[group] = values.float().cpu().view(-1, 2)
+        result[group] = values.cpu().view(-1, 2)
         done += len(group)
         task.progress.update("scoring with the reference", done, len(pairs), "pairs")
     return result

@@ -31,7 +31,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairSteps:
-    """Pairs for the loop; ``references`` fp32 (number of pairs, 2)."""
+    """Pairs for the loop; ``references`` fp64 (number of pairs, 2)."""
 
     pairs: Sequence[Pair]
     references: Tensor

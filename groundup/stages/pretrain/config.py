@@ -49,7 +49,7 @@ class PretrainConfig(StageConfig):
     horizon: Span | None = Field(
         None, description="how long to train: tokens, steps or epochs; 20 tokens a parameter if not set"
     )
-    hidden_size: int | None = Field(None, gt=0, description="width; 64 a layer if not set")
+    hidden_size: int | None = Field(None, gt=0, description="width; 64 a layer, in multiples of 256, if not set")
     num_heads: int | None = Field(None, gt=0, description="query heads; hidden_size / 64 if not set")
     num_kv_heads: int | None = Field(None, gt=0, description="key and value heads; num_heads if not set")
     intermediate_size: int | None = Field(None, gt=0, description="feed-forward width; 8/3 of hidden_size if not set")

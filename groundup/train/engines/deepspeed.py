@@ -43,7 +43,7 @@ class _Whole(nn.Module):
         return function(self.model)
 
 
-def _on(objective: Objective[B], batch: B) -> Callable[[Transformer], tuple[Tensor, Mapping[str, float]]]:
+def _on(objective: Objective[B], batch: B) -> Callable[[Transformer], tuple[Tensor, Mapping[str, float | Tensor]]]:
     return lambda model: objective(model, batch)
 
 
@@ -91,9 +91,9 @@ class DeepSpeedEngine(Generic[B]):
                 total, values = self._engine(_on(self.objective, batch.to(self.device)))
             # DeepSpeed takes the mean over processes; the step's loss is the sum over them.
             self._engine.backward(total * (self.part.size / weight), scale_wrt_gas=False)
-            sums.update({"": float(total.detach()), **values})
+            sums.update({"": total.detach(), **values})
         names = sorted(sums)
-        means = [value / weight for value in self._summed([sums[name] for name in names])]
+        means = [value / weight for value in self._summed([float(sums[name]) for name in names])]
         values = dict(zip(names, means, strict=True))
         return Sums(values.pop(""), values)
 

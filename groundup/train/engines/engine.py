@@ -32,7 +32,7 @@ class Batch(Protocol):
 
 B = TypeVar("B", bound=Batch)
 
-Objective = Callable[[Transformer, B], tuple[Tensor, Mapping[str, float]]]
+Objective = Callable[[Transformer, B], tuple[Tensor, Mapping[str, float | Tensor]]]
 """(model, micro-batch) to (sum of losses over its ``weight`` targets, sums of further values to report)."""
 
 Validate = Callable[[Transformer], dict[str, float]]

@@ -18,6 +18,7 @@ from groundup.model.transformer import Transformer
 from groundup.train import precision
 from groundup.train.engines.engine import B, Objective, Sums, Validate
 from groundup.train.fp8 import apply_fp8
+from groundup.train.objective import PENALTY
 from groundup.train.optim import build_optimizer
 from groundup.train.parallel.batches import at_positions, held_positions, pad_positions, recut, tokens_of
 from groundup.train.parallel.clip import clip_gradients
@@ -154,6 +155,7 @@ class NativeEngine(Generic[B]):
             elsewhere = pipeline.take_balance()
             total += balance * elsewhere
             values["balance_loss"] += elsewhere  # type: ignore[assignment]
+            values[PENALTY] += balance * elsewhere  # type: ignore[assignment]
 
     def _request(self, batch: TokenBatch, finish: Any, balance: float) -> Request:
         from groundup.train.parallel.pipeline import Request

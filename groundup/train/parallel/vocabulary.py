@@ -24,16 +24,23 @@ _CHUNK: Final = 1024
 """Positions a chunk."""
 
 
-def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float = 0.0) -> Tensor:
-    """``groundup.model.loss.linear_cross_entropy``, for a weight that may be split by entries (a DTensor).
+def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+    """``groundup.model.loss.linear_cross_entropy``, for a weight that may be split by entries (a DTensor)."""
+    return penalised_cross_entropy(hidden_ND, weight_VD, targets_N, 0.0)[0]
+
+
+def penalised_cross_entropy(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float
+) -> tuple[Tensor, Tensor]:
+    """``groundup.model.loss.penalised_cross_entropy``, for a weight that may be split by entries (a DTensor).
 
     With a split weight every process of the group hands in the same positions and gets the same sum; its gradient
     of ``hidden_ND`` is this process's share, to be summed over the group by whoever gathered the hidden states.
     """
     if not isinstance(weight_VD, DTensor):
-        return loss.linear_cross_entropy(hidden_ND, weight_VD, targets_N, z_loss)
+        return loss.penalised_cross_entropy(hidden_ND, weight_VD, targets_N, z_loss)
     local_WD, first, group = _split(weight_VD)
-    result: Tensor = _SplitCrossEntropy.apply(hidden_ND, local_WD, targets_N, first, group, z_loss)  # type: ignore[no-untyped-call]
+    result: tuple[Tensor, Tensor] = _SplitCrossEntropy.apply(hidden_ND, local_WD, targets_N, first, group, z_loss)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -81,17 +88,19 @@ class _SplitCrossEntropy(torch.autograd.Function):
         first: int,
         group: dist.ProcessGroup,
         z_loss: float,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         weight = weight_WD.to(hidden_ND.dtype)
         wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         grad_hidden = torch.empty_like(hidden_ND) if wanted else None
         grad_weight = torch.zeros_like(weight_WD, dtype=torch.float32) if wanted else None
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        penalty = torch.zeros_like(total)
         for start in range(0, len(hidden_ND), _CHUNK):
             hidden, targets = hidden_ND[start : start + _CHUNK], targets_N[start : start + _CHUNK]
             logits = (hidden @ weight.t()).float()
             log_norm, target, column, held = _log_norm_and_target(logits, targets, first, group)
-            total += (log_norm - target + z_loss * log_norm.square()).sum()
+            total += (log_norm - target).sum()
+            penalty += z_loss * log_norm.square().sum()
             if grad_hidden is None or grad_weight is None:
                 continue
             error = logits.sub_(log_norm).exp_()  # softmax, in place
@@ -103,12 +112,13 @@ class _SplitCrossEntropy(torch.autograd.Function):
             grad_weight += error.t() @ hidden
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight_WD.dtype
-        return total
+        ctx.mark_non_differentiable(penalty)
+        return total + penalty, penalty
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        (scale,) = grad_outputs
+        scale, _ = grad_outputs
         scaled = grad_hidden * scale.to(grad_hidden.dtype)
         return scaled, (grad_weight * scale).to(ctx.weight_dtype), None, None, None, None
 
