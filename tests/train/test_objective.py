@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from groundup.model.config import ModelConfig
 from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
-from groundup.train.objective import DirectPreference, PairBatch, answer_log_probs, next_token
+from groundup.train.objective import PENALTY, DirectPreference, NextToken, PairBatch, answer_log_probs, next_token
 from groundup.train.stream import TokenBatch
 
 CONFIG = ModelConfig(
@@ -73,10 +73,18 @@ def test_masked_targets_teach_nothing() -> None:
     assert torch.equal(gradients(model, one), gradients(model, two))
 
 
+def test_what_is_no_loss_of_prediction_is_told_apart() -> None:
+    model, batch = lively(1), batch_of()
+    plain, _ = next_token(model, batch)
+    total, values = NextToken(z_loss=0.01)(model, batch)
+    assert values[PENALTY] > 0
+    torch.testing.assert_close(total - values[PENALTY], plain)
+
+
 def test_answers_are_summed_row_by_row_and_padding_is_nothing() -> None:
     model, batch = lively(1), batch_of()
     assert batch.trained is not None
-    want = (log_probs(model, batch) * batch.trained).sum(dim=1)
+    want = (log_probs(model, batch).double() * batch.trained).sum(dim=1)
     torch.testing.assert_close(answer_log_probs(model, batch), want, atol=1e-4, rtol=1e-4)
     padding = torch.full((6, 3), 49)
     padded = TokenBatch(
