@@ -200,7 +200,9 @@ def test_a_process_whose_launcher_is_killed_ends(port: int, tmp_path: Path) -> N
         [sys.executable, "-c", starter, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as launcher:
         assert launcher.stdout is not None
-        pids = [int(launcher.stdout.readline().split()[1]) for _ in range(2)]
+        said = [launcher.stdout.readline() for _ in range(2)]
+        assert all(line.startswith("joined") for line in said), said
+        pids = [int(line.split()[1]) for line in said]
         launcher.kill()
     for _ in range(100):
         if not any(alive(pid) for pid in pids):

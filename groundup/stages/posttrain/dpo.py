@@ -53,7 +53,7 @@ def run(config: DpoConfig, task: Task) -> Outcome:
         totals: Counter[str] = Counter()
         for batch in checks.group(range(len(held_out))):
             loss, values = objective(current, batch.to(current.output_weight.device))
-            totals.update({"held_out_loss": float(loss), **{f"held_out_{k}": v for k, v in values.items()}})
+            totals.update({"held_out_loss": float(loss), **{f"held_out_{k}": float(v) for k, v in values.items()}})
         return {name: total / len(held_out) for name, total in totals.items()}
 
     history = train(
