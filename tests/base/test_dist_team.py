@@ -196,12 +196,16 @@ def test_a_process_whose_launcher_is_killed_ends(port: int, tmp_path: Path) -> N
         "    subprocess.Popen([sys.executable, sys.argv[1], '30', '-', '-'], env=env)\n"
         "time.sleep(60)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", starter, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as launcher:
+    complaints = tmp_path / "stderr"
+    with (
+        complaints.open("w") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-c", starter, str(script)], stdout=subprocess.PIPE, stderr=stderr, text=True
+        ) as launcher,
+    ):
         assert launcher.stdout is not None
         said = [launcher.stdout.readline() for _ in range(2)]
-        assert all(line.startswith("joined") for line in said), said
+        assert all(line.startswith("joined") for line in said), complaints.read_text()
         pids = [int(line.split()[1]) for line in said]
         launcher.kill()
     for _ in range(100):
