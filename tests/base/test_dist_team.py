@@ -30,7 +30,7 @@ def trouble(how):
 me, (seconds, who, how) = world(), sys.argv[1:]
 def main():
     with join(me, float(seconds)) as team:
-        print("joined", os.getpid(), flush=True)
+        print(f"joined {os.getpid()}\\n", end="", flush=True)  # in one piece, whatever the others write
         if isinstance(team, Follower):
             while (order := team.hear()) is not None:
                 if str(me.rank) == who:
