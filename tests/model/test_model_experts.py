@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from model_peers import OURS, lively, random_ids
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
@@ -60,6 +61,24 @@ def test_the_fused_path_of_bf16_agrees_with_the_plain_one() -> None:
     assert ((fused.float() - plain).norm() / plain.norm()).item() < 0.03
     assert fused_gradient.dtype == torch.float32
     assert ((fused_gradient - plain_gradient).norm() / plain_gradient.norm()).item() < 0.03
+
+
+def test_a_cpu_meets_few_numbers_of_rows_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new number of rows costs a kernel that oneDNN keeps: hundreds of steps must not bring hundreds of them."""
+    mlp, grouped_mm = layer(), F.grouped_mm
+    met: list[int] = []
+
+    def watched(rows: torch.Tensor, weights: torch.Tensor, *, offs: torch.Tensor) -> torch.Tensor:
+        met.extend(offs.diff(prepend=offs.new_zeros(1)).tolist())
+        return grouped_mm(rows, weights, offs=offs)
+
+    monkeypatch.setattr(F, "grouped_mm", watched)
+    source = torch.Generator().manual_seed(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in range(20):
+            mlp(torch.randn(2, 200, 48, generator=source).bfloat16())
+    assert len(met) == 20 * 3 * 4
+    assert all(count % 64 == 0 for count in met) and len(set(met)) <= 7
 
 
 def test_odd_widths_work_in_bf16_too() -> None:

@@ -21,7 +21,7 @@ from groundup.model.transformer import Transformer
 from groundup.train.optim import build_optimizer
 from groundup.train.parallel.layout import Layout, resolve
 from groundup.train.parallel.recompute import apply_recompute
-from groundup.train.plan.activations import _Ledger, trace
+from groundup.train.plan.activations import Share, _balance, _Ledger, trace
 from groundup.train.plan.estimate import estimate
 from groundup.train.plan.machine import find_machine, known
 from groundup.train.plan.memory import _chain, _update_bytes, moments, predict
@@ -85,6 +85,7 @@ def test_segments_add_up_to_the_whole_step(
     dtype = {"bf16": torch.bfloat16, "fp32": None}[arithmetic]
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = Transformer(config)
+        _balance(model, config, Share())
         apply_recompute(model, checkpointing)
         ids = torch.zeros(rows, length, dtype=torch.long)
         tables = [table for table in (model.cos, model.sin) if table is not None]
