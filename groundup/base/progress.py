@@ -34,7 +34,7 @@ class Progress:
         self._start = time.monotonic()
         self._phase = ""
         self._phase_start = self._start
-        self._phase_done = 0.0
+        self._phase_done = self._done = 0.0
         self._last = 0.0
         self._width = 0
         self._dashboard: Dashboard | None = None
@@ -84,11 +84,12 @@ class Progress:
             self._dashboard = None
 
     def _is_time(self, phase: str, done: float, interval: float) -> bool:
-        """Whether to show something again; a new phase starts its rate anew."""
+        """Whether to show something again; a new phase, or the same from its start, begins its rate anew."""
         now = time.monotonic()
-        if phase != self._phase:
+        if phase != self._phase or done < self._done:
             self._phase, self._phase_start, self._phase_done = phase, now, done
             self._last = 0.0 if self._live else now - _PLAIN_INTERVAL + 2.0
+        self._done = done
         if now - self._last < (interval if self._live else _PLAIN_INTERVAL):
             return False
         self._last = now

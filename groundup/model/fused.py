@@ -81,21 +81,21 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-        wide = x.to(_wide(x.dtype))
+        wide = x.to(_wide(x.dtype), copy=True)
         norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         inverse = norm.square_().div_(x.size(-1)).add_(eps).rsqrt_()
         ctx.save_for_backward(x, inverse, weight_D)
-        y: Tensor = (wide * inverse).mul_(weight_D)
+        y = wide.mul_(inverse).mul_(weight_D)
         return y.to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor | None, None]:
         x, inverse, weight_D = ctx.saved_tensors
-        dy = grads[0].to(inverse.dtype)
-        normed = x.to(inverse.dtype) * inverse
+        dy = grads[0].to(inverse.dtype, copy=True)
+        normed = x.to(inverse.dtype, copy=True).mul_(inverse)
         dy_normed = dy * normed
         mean = (dy_normed @ weight_D.to(dy.dtype)).div_(x.size(-1))
-        dx = (dy * weight_D).addcmul_(normed, mean[..., None], value=-1).mul_(inverse)
+        dx = dy.mul_(weight_D).addcmul_(normed, mean[..., None], value=-1).mul_(inverse)
         dw = dy_normed.sum(dim=tuple(range(x.ndim - 1))).to(weight_D.dtype) if ctx.needs_input_grad[1] else None
         return dx.to(x.dtype), dw, None
 

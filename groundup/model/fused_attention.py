@@ -77,11 +77,11 @@ class _CausalAttention(torch.autograd.Function):
             q, k, v = _rows(q_BHTE, K, start, end), k_ATE[:, :end], v_ATE[:, :end]
             dout = _rows(dout_BHTE, K, start, end)
             odds = kept[number] if kept else _probabilities(q, k, H // K)
-            dv_ATE[:, :end] += odds.transpose(1, 2) @ dout
+            dv_ATE[:, :end].add_(odds.transpose(1, 2) @ dout)  # += would copy the sum onto itself
             dodds = dout @ v.transpose(1, 2)
             dscores = torch.ops.aten._softmax_backward_data(dodds, odds, -1, odds.dtype)
             dq_BHTE[:, :, start:end] = (dscores @ k).view(B, H, end - start, E)
-            dk_ATE[:, :end] += dscores.transpose(1, 2) @ q
+            dk_ATE[:, :end].add_(dscores.transpose(1, 2) @ q)
         scale = 1 / math.sqrt(E)
         dk_BKTE, dv_BKTE = (dx.to(q_BHTE.dtype).view(B, K, T, E) for dx in (dk_ATE.mul_(scale), dv_ATE))
         return dq_BHTE.mul_(scale), dk_BKTE, dv_BKTE

@@ -80,7 +80,8 @@ def _add_losses(
             log_norm = logits.float().logsumexp(dim=1, keepdim=True)
         else:
             # One kernel gives all probabilities; the largest of a row, at least 1/V, gives its norm exactly.
-            error = torch.softmax(logits, dim=1, dtype=torch.float32)
+            error = logits.to(torch.float32, copy=True)
+            torch.softmax(error, dim=1, out=error)
             log_norm = logits.amax(dim=1, keepdim=True).float() - error.amax(dim=1, keepdim=True).log()
             if z_loss:
                 error *= 1 + 2 * z_loss * log_norm

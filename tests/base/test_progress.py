@@ -66,6 +66,20 @@ def test_elsewhere_it_is_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPat
     assert all("\x1b" not in line and "loss 2.000" in line for line in lines)
 
 
+def test_a_phase_that_starts_over_has_a_rate_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the runs of a sweep do: ten steps a second, whatever came before."""
+    stream, clock = io.StringIO(), [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    progress = Progress("", stream)
+    for seconds, steps in ((1.0, 100), (0.1, 200)):
+        for done in range(1, steps + 1):
+            clock[0] += seconds
+            progress.update("training", done, steps, "steps")
+    first, second = stream.getvalue().rsplit("training  1", 1)[0], stream.getvalue().splitlines()[-1]
+    assert "1 steps/s" in first
+    assert "10 steps/s" in second
+
+
 @pytest.mark.parametrize(
     ("values", "width", "want"),
     [([], 5, ""), ([1.0], 5, "▁"), ([2, 2, 2], 9, "▁▁▁"), ([1, float("nan"), 3], 9, "▁█"), (range(8), 8, "▁▂▃▄▅▆▇█")],

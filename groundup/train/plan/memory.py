@@ -54,11 +54,14 @@ class Moment:
         return sum(self.kept.values()) + self.temporary + self.gradients
 
 
-def moments(chain: Sequence[tuple[str, Segment, int]], in_flight: int, accumulates: bool) -> Iterator[Moment]:
+def moments(
+    chain: Sequence[tuple[str, Segment, int]], in_flight: int, accumulates: bool, tied: bool
+) -> Iterator[Moment]:
     """The moments of a step over a chain of (name, segment, bytes of its weights' gradients as they are stored).
 
     ``in_flight`` micro-batches have run forward and wait for backward when the last of them does (pipeline);
-    ``accumulates`` if there is a micro-batch whose gradients meet those of an earlier one.
+    ``accumulates`` if there is a micro-batch whose gradients meet those of an earlier one; ``tied`` if both ends of
+    the chain share a table.
     """
     waiting: Counter[str] = Counter()
     for _, segment, _ in chain:
@@ -70,11 +73,13 @@ def moments(chain: Sequence[tuple[str, Segment, int]], in_flight: int, accumulat
     for name, segment, _ in chain:
         yield Moment(f"forward of {name}", dict(kept), segment.forward, present)
         kept.update(segment.kept)
-    done = 0
+    done = waits = 0
     for name, segment, gradient in reversed(chain):
         kept.subtract(segment.kept)
         if accumulates:
-            yield Moment(f"backward of {name}", dict(kept), segment.backward_again, everything)
+            yield Moment(f"backward of {name}", dict(kept), segment.backward_again + waits, everything)
+            if tied and name == "loss":
+                waits = segment.gradients  # autograd adds up the uses of a weight before it meets earlier gradients
         else:
             yield Moment(
                 f"backward of {name}", dict(kept), segment.backward - min(gradient, segment.gradients), done + gradient
@@ -176,8 +181,9 @@ def _of_rank(
     _, batches = micro_batches(workload, layout)
     waiting = _in_flight(layout, rank, batches)
     gradients = sum(gradient for _, _, gradient in chain)
+    tied = workload.model.tie_embeddings and layout.pipeline == 1
     update = Moment("update", {}, _update_bytes(workload, mine), gradients)
-    worst = max([*moments(chain, waiting, batches > waiting), update], key=lambda moment: moment.total)
+    worst = max([*moments(chain, waiting, batches > waiting, tied), update], key=lambda moment: moment.total)
     passing = sum(worst.kept.values()) + worst.temporary + worst.gradients
     optimizer = (4 if workload.method == "muon" else 8) * mine.matrices + 8 * mine.others
     weights = FP32 * mine.stored
