@@ -72,7 +72,7 @@ class Scale:
     train_chars: int  # of each book
     held_out_chars: int  # of each held-out book
     rates: tuple[float, ...]
-    seeds: tuple[int, ...] = (1, 2, 3)
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
 
 
 FULL = Scale(3, "1.2M tokens", 2048, 80_000, 16_000, (1e-3, 2e-3, 4e-3, 8e-3))

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import torch
 
-from groundup.artifact.exhibit import Facts, Lines, Series, Table
 from groundup.artifact.stage import Outcome, Task
 from groundup.base.errors import RequestError
 from groundup.base.seeds import derive
-from groundup.base.units import human_count
 from groundup.model import count
 from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
 from groundup.stages.pretrain.config import PretrainConfig
+from groundup.stages.pretrain.exhibits import curve_exhibits, mixture_exhibits, overfit_exhibits
 from groundup.stages.pretrain.validation import HeldOut
 from groundup.text.shards import TokenStore, num_rows
 from groundup.text.token_bytes import bytes_of_tokens
 from groundup.text.tokenizer import Tokenizer
 from groundup.train.exhibits import health_exhibits, health_metrics, speed_exhibits
-from groundup.train.loop import History, train
+from groundup.train.loop import train
 from groundup.train.objective import NextToken
 from groundup.train.output import write_model
 from groundup.train.parallel.layout import resolve
@@ -73,8 +72,9 @@ def run(config: PretrainConfig, task: Task) -> Outcome:
     trained = num_steps * rows * seq_len
     flops = trained * count.training_flops_per_token(shape, seq_len)
     unique = _unique_tokens(steps)
-    task.show(*_exhibits(history, trained, unique, flops, count.parameters(shape)))
-    task.show(*_mixture_exhibits(steps), *speed_exhibits(history), *health_exhibits(history))
+    task.show(*curve_exhibits(history, trained, unique, flops, count.parameters(shape)))
+    task.show(*overfit_exhibits(history.validations, unique), *mixture_exhibits(steps))
+    task.show(*speed_exhibits(history), *health_exhibits(history))
     return Outcome(
         metrics={
             "parameters": count.parameters(shape),
@@ -106,77 +106,3 @@ def _unique_tokens(steps: PackedSteps) -> int:
     """Tokens read at least once."""
     pairs = zip(steps.sources, steps.rows_read(), strict=True)
     return sum(min(rows, num_rows(source.store.num_tokens, steps.seq_len)) for source, rows in pairs) * steps.seq_len
-
-
-def _mixture_exhibits(steps: PackedSteps) -> tuple[Table, ...]:
-    """What was read of each of several stores."""
-    if len(steps.sources) == 1:
-        return ()
-    read, total = steps.rows_read(), sum(steps.rows_read())
-    rows = []
-    for source, count_ in zip(steps.sources, read, strict=True):
-        epoch = num_rows(source.store.num_tokens, steps.seq_len)
-        rows.append((source.name, count_ * steps.seq_len, f"{count_ / total:.1%}", round(count_ / epoch, 2)))
-    return (
-        Table(
-            title="The mixture",
-            caption="Weights count rows: every batch holds them in these shares, to within a row.",
-            columns=("token store", "tokens read", "share", "passes over it"),
-            rows=tuple(rows),
-        ),
-    )
-
-
-def _exhibits(history: History, trained: int, unique: int, flops: int, parameters: int) -> tuple[Facts, Lines, Lines]:
-    # A tokenizer that isn't byte-level tells no bytes of a batch: then the training curve is left out.
-    known = [row for row in history.steps if "bits_per_byte" in row]
-    smooth = _smoothed([row["bits_per_byte"] for row in known])
-    seen = [row["tokens"] / 1e6 for row in history.steps]
-    rate = [row["learning_rate"] for row in history.steps]
-    checks = history.validations
-    speed = human_count(history.tokens_per_second) if history.tokens_per_second else "not measured"
-    used = f"{history.mfu:.0%}" if history.mfu else "not measured"
-    return (
-        Facts(
-            title="Training in numbers",
-            headline=True,
-            facts=(
-                ("parameters", human_count(parameters), "the numbers that are learned"),
-                ("tokens read", human_count(trained), f"{trained / unique:.1f} passes over {human_count(unique)}"),
-                ("arithmetic", f"{flops:.2g}", "floating-point operations"),
-                ("speed", speed, f"tokens a second, {history.precision}"),
-                ("utilisation", used, f"of {human_count(history.ceiling)}FLOP/s that its matrix products reach here"),
-            ),
-        ),
-        Lines(
-            title="How well it guesses",
-            caption="Bits needed for each byte of text: lower is better. The training curve is smoothed; when the "
-            "held-out curve turns up while the other falls, the model has begun to memorise.",
-            x_label="million tokens read",
-            y_label="bits per byte",
-            series=(
-                Series(name="training batches", x=tuple(row["tokens"] / 1e6 for row in known), y=tuple(smooth)),
-                Series(
-                    name="held-out documents",
-                    x=tuple(row["tokens"] / 1e6 for row in checks),
-                    y=tuple(row["bits_per_byte"] for row in checks),
-                ),
-            ),
-        ),
-        Lines(
-            title="Learning rate",
-            caption="How far each step moves the weights.",
-            x_label="million tokens read",
-            y_label="learning rate",
-            series=(Series(name="learning rate", x=tuple(seen), y=tuple(rate)),),
-        ),
-    )
-
-
-def _smoothed(values: list[float], keep: float = 0.95) -> list[float]:
-    """An exponential mean, corrected for its start."""
-    out, mean, weight = [], 0.0, 0.0
-    for value in values:
-        mean, weight = keep * mean + (1 - keep) * value, keep * weight + (1 - keep)
-        out.append(mean / weight)
-    return out
