@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import signal
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("groundup", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("groundup")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As for a command in the background of a script: the programs that tests start would never hear of Ctrl-C.

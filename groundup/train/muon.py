@@ -86,14 +86,41 @@ def muon(
 
     ``momenta`` are running means of the gradients. Decay is decoupled: ``rate * weight_decay`` of the weight.
     """
-    torch._foreach_lerp_(momenta, gradients, 1 - momentum)
-    looked_ahead = list(torch._foreach_lerp(gradients, momenta, momentum))  # Nesterov's
+    looked_ahead = _look_ahead(gradients, momenta, momentum)
     if weight_decay:
         torch._foreach_mul_(weights, 1 - rate * weight_decay)
     for members in _alike(looked_ahead):
         moves = _orthogonalised([looked_ahead[at] for at in members], dtype)
         for at, move in zip(members, moves, strict=True):
             weights[at].add_(move, alpha=-rate * update_scale(weights[at].shape))
+
+
+def _look_ahead(gradients: list[Tensor], momenta: list[Tensor], momentum: float) -> list[Tensor]:
+    """Move the running means towards the gradients; Nesterov's look from there.
+
+    Each number by itself, so shards are worked on where they lie: torch 2.11 and 2.12 know no rule for a lerp of
+    DTensors.
+    """
+    pieces = [
+        _piece(gradient.redistribute(placements=mean.placements) if isinstance(gradient, DTensor) else gradient)
+        for gradient, mean in zip(gradients, cast(list[DTensor], momenta), strict=True)
+    ]
+    means = [_piece(mean) for mean in momenta]
+    torch._foreach_lerp_(means, pieces, 1 - momentum)
+    ahead = torch._foreach_lerp(pieces, means, momentum)
+    return [
+        DTensor.from_local(
+            one, mean.device_mesh, mean.placements, run_check=False, shape=mean.shape, stride=mean.stride()
+        )
+        if isinstance(mean, DTensor)
+        else one
+        for one, mean in zip(ahead, momenta, strict=True)
+    ]
+
+
+def _piece(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor, in place."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _alike(tensors: list[Tensor]) -> list[list[int]]:
