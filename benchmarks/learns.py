@@ -1,6 +1,6 @@
 """The default configuration learns more from the same arithmetic than transformers' default Llama with AdamW.
 
-    python benchmarks/learns.py [--quick] [--books FILE]
+    python benchmarks/learns.py [--quick] [--books FILE] [--keep FOLDER]
 
 Both train on public-domain books with one tokenizer, made from the training part; held-out books are measured in bits
 per byte by the same code. Both have the same width, depth and heads, so that a token costs the same arithmetic; both
@@ -13,7 +13,8 @@ read the same rows in the same order, in the same batches.
 
 The budget of floating-point operations covers the optimizer: Muon's matrix products are counted, and the peer spends
 them on reading more. Seeds change weights and order. The interval is Student's, over the differences seed by seed.
-Prints a table, and one JSON object as its last line.
+Each run's result is kept in a folder, if one is named, so that an interrupted benchmark goes on where it was. Prints a
+table, and one JSON object as its last line.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from groundup.base.dist import threads
+from groundup.base.files import sha256_json
 from groundup.base.machine import cpu_name
 from groundup.base.progress import Silent
 from groundup.base.seeds import derive, unit_interval
@@ -75,7 +77,7 @@ class Scale:
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
 
 
-FULL = Scale(3, "1.2M tokens", 2048, 80_000, 16_000, (1e-3, 2e-3, 4e-3, 8e-3))
+FULL = Scale(3, "600k tokens", 2048, 80_000, 16_000, (1e-3, 2e-3, 4e-3, 8e-3), (1, 2, 3))
 QUICK = Scale(2, "100k tokens", 1024, 20_000, 6_000, (2e-3, 6e-3))
 
 
@@ -97,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smaller model and less text, in two or three minutes")
     parser.add_argument("--books", type=Path, default=BOOKS, help="JSONL, gzipped, with title and text")
+    parser.add_argument("--keep", type=Path, help="a folder for the results of runs; those that are there are not run")
     options = parser.parse_args()
     if not options.books.is_file():
         sys.exit(f"{options.books} is not there: give a gzipped JSONL file of books (title, text) with --books")
@@ -104,7 +107,7 @@ def main() -> None:
     scale = QUICK if options.quick else FULL
     start = time.monotonic()
     text = read(options.books, scale)
-    contest = Contest(scale, text)
+    contest = Contest(scale, text, options.keep)
     ours = [contest.ours(seed) for seed in scale.seeds]
     grid = {rate: contest.peer(scale.seeds[0], rate) for rate in scale.rates}
     best = min(grid, key=lambda rate: grid[rate])
@@ -147,8 +150,8 @@ def read(path: Path, scale: Scale) -> Text:
 class Contest:
     """Both sides of the comparison, at equal arithmetic."""
 
-    def __init__(self, scale: Scale, text: Text) -> None:
-        self.text = text
+    def __init__(self, scale: Scale, text: Text, keep: Path | None) -> None:
+        self.scale, self.text, self.keep = scale, text, keep
         self.config = PretrainConfig.parse(
             {"tokens": "tokens", "tokenizer": "tokenizer", "depth": scale.depth, "horizon": scale.horizon}, "learns"
         )
@@ -175,6 +178,27 @@ class Contest:
 
     def ours(self, seed: int) -> float:
         """Held-out bits per byte of the default configuration."""
+        return self._run("ours", seed, lambda: self._ours(seed))
+
+    def peer(self, seed: int, rate: float) -> float:
+        """Held-out bits per byte of the peer."""
+        return self._run(f"peer {rate:g}", seed, lambda: self._peer(seed, rate))
+
+    def _run(self, who: str, seed: int, work: Callable[[], float]) -> float:
+        """What a run reaches, or reached before: results are kept by all that defines them."""
+        settings = [self.scale.depth, self.scale.horizon, self.scale.vocab_size, self.scale.train_chars]
+        key = sha256_json([*settings, self.scale.held_out_chars, self.precision, who, seed])[:16]
+        path = self.keep / f"{key}.json" if self.keep else None
+        if path and path.is_file():
+            found: float = json.loads(path.read_text(encoding="utf-8"))["bits_per_byte"]
+            return found
+        value = work()
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"run": who, "seed": seed, "bits_per_byte": value}), encoding="utf-8")
+        return value
+
+    def _ours(self, seed: int) -> float:
         start = time.monotonic()
         model = Transformer(self.shape)
         initialise(model, derive(seed, "weights"))
@@ -194,8 +218,7 @@ class Contest:
         trained.eval()
         return self._say("ours", seed, start, self._bits_per_byte(lambda ids: trained.logits(trained(ids))))
 
-    def peer(self, seed: int, rate: float) -> float:
-        """Held-out bits per byte of the peer."""
+    def _peer(self, seed: int, rate: float) -> float:
         start = time.monotonic()
         torch.manual_seed(seed)
         model = llama(self.shape).to(self.device)

@@ -196,6 +196,10 @@ class Random:
         ids = torch.randint(self.shape.vocab_size, size, generator=generator)
         return [TokenBatch(rows[:, :-1], rows[:, 1:]) for rows in ids]
 
+    def heaviest(self, part: Part = WHOLE) -> int:
+        """All steps weigh the same."""
+        return 0
+
 
 def work(task: dict[str, Any]) -> None:
     """One process of a case: real training by the product's loop; prints what it took."""

@@ -37,7 +37,18 @@ def main() -> None:
         workspace.mkdir(parents=True, exist_ok=True)
         recipe = workspace / "law.yaml"
         recipe.write_text(yaml.safe_dump(described(options.books.resolve(), width, horizon)), encoding="utf-8")
-        command = ["sweep", str(recipe), "base", "--depths", "1,2,3", "--ratios", ratios, "-w", str(workspace), "--json"]
+        command = [
+            "sweep",
+            str(recipe),
+            "base",
+            "--depths",
+            "1,2,3",
+            "--ratios",
+            ratios,
+            "-w",
+            str(workspace),
+            "--json",
+        ]
         done = subprocess.run([sys.executable, "-m", "groundup", *command], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(done.returncode)

@@ -159,7 +159,7 @@ def _attempt(node: Node, store: Store, progress: Progress, records: Mapping[str,
         seconds=round(seconds, 3),
         cpu_seconds=round(busy, 3),
         peak_memory_bytes=peak_memory() + sum(report["peak_memory"] for report in reports),
-        energy_joules=round(busy * WATTS_PER_CORE, 1),
+        energy_joules=round(busy * WATTS_PER_CORE + outcome.device_joules, 1),
         watts_per_core=WATTS_PER_CORE,
         attempts=attempts,
     )

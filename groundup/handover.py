@@ -22,9 +22,10 @@ from groundup.infer.engine import Engine
 from groundup.model.config import ModelConfig
 from groundup.model.exchange import gguf_write, huggingface
 from groundup.model.exchange.megatron import to_megatron
-from groundup.model.exchange.megatron_launch import MegatronRun, megatron_arguments
+from groundup.model.exchange.megatron_launch import MegatronRun, megatron_arguments, shares
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.text import gguf_vocabulary
+from groundup.text.shards import TokenStore
 from groundup.train.schedule import warmup_steps
 from groundup.train.settings import OptimizerConfig
 
@@ -32,12 +33,16 @@ Target = Literal["huggingface", "gguf", "megatron"]
 Encoding = Literal["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"]
 TYPES: Final = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
+_GPUS: Final = 8
+"""Processes of a launch, if a step's rows divide by them: a usual node."""
+
 _LAUNCH: Final = """\
 #!/bin/sh
-# Goes on with {name} in Megatron-LM: run from its folder, with as many processes as there are GPUs.
+# Goes on with {name} in Megatron-LM: run from its folder. A step has {rows} rows: GPUS times --micro-batch-size must
+# divide them; what is added to the command line counts last.
 # Megatron draws its own order of rows from the same tokens. The weights in gptmodel.pt are whole: load them with
 # GPTModel.load_state_dict(torch.load("gptmodel.pt"), strict=False) before the model is split.
-exec torchrun --nproc-per-node "${{GPUS:-8}}" pretrain_gpt.py \\
+exec torchrun --nproc-per-node "${{GPUS:-{gpus}}}" pretrain_gpt.py \\
   {arguments} \\
   "$@"
 """
@@ -85,37 +90,45 @@ def _gguf(engine: Engine, out: Path, encoding: Encoding, artifact: Artifact | No
 
 
 def _megatron(engine: Engine, out: Path, encoding: Encoding, artifact: Artifact | None, store: Store) -> list[Path]:
+    """Everything that may be refused comes before the first file."""
     dtype = _type(encoding, "a Megatron checkpoint")
-    weights = {name: weight.detach().to(dtype).clone() for name, weight in to_megatron(engine.model).items()}
+    state = to_megatron(engine.model, transformer_engine=True)
+    weights = {name: weight.detach().to(dtype).clone() for name, weight in state.items()}
+    launch = None
+    if artifact is not None and artifact.record.stage == "pretrain":
+        launch = _launch(artifact.record, engine.model.config, out / "tokenizer", store)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "gptmodel.pt", lambda beside: torch.save(weights, beside))
     engine.tokenizer.save(out / "tokenizer", engine.model.config.max_seq_len)
     written = [out / "gptmodel.pt", out / "tokenizer"]
-    if artifact is not None and artifact.record.stage == "pretrain":
-        run = _run(artifact.record, engine.model.config, out / "tokenizer", store)
-        words = [shlex.quote(word) for word in megatron_arguments(engine.model.config, run)]
-        lines = " \\\n  ".join(" ".join(group) for group in _by_flag(words))
-        write_text(out / "launch.sh", _LAUNCH.format(name=artifact.record.name, arguments=lines))
+    if launch is not None:
+        write_text(out / "launch.sh", launch)
         written.append(out / "launch.sh")
     return written
 
 
+def _launch(record: Record, shape: ModelConfig, tokenizer: Path, store: Store) -> str:
+    run = _run(record, shape, tokenizer, store)
+    words = [shlex.quote(word) for word in megatron_arguments(shape, run)]
+    lines = " \\\n  ".join(" ".join(group) for group in _by_flag(words))
+    return _LAUNCH.format(name=record.name, rows=run.global_batch, gpus=run.gpus, arguments=lines)
+
+
 def _run(record: Record, shape: ModelConfig, tokenizer: Path, store: Store) -> MegatronRun:
     """A pretrained artifact's run, in Megatron's numbers."""
-    links = record.inputs["tokens"]
-    if len(links) > 1:
-        raise RequestError(
-            f"{record.name} was trained on {len(links)} token stores: Megatron-LM mixes by its own rules "
-            "(--data-path WEIGHT PATH WEIGHT PATH); hand over a model of one store"
-        )
+    folders = tuple(store.open(link.digest, verify=False).path.resolve() for link in record.inputs["tokens"])
     config, metrics = _in_adamw(record), record.metrics
     optimizer, rows = config.optimizer_for(shape), metrics["step_tokens"] // shape.max_seq_len
     assert optimizer.weight_decay is not None
+    gpus, micro_batch = shares(rows, _GPUS, config.micro_batch_tokens // shape.max_seq_len)
     return MegatronRun(
-        tokens=store.open(links[0].digest, verify=False).path.resolve(),
+        tokens=folders,
+        weights=config.weights or tuple(float(TokenStore.open(folder).num_tokens) for folder in folders),
+        mask_documents=config.mask_documents,
         tokenizer=tokenizer.resolve(),
         seq_len=shape.max_seq_len,
-        micro_batch=max(1, min(rows, config.micro_batch_tokens // shape.max_seq_len)),
+        gpus=gpus,
+        micro_batch=micro_batch,
         global_batch=rows,
         steps=metrics["steps"],
         warmup_steps=warmup_steps(metrics["steps"], optimizer),

@@ -33,7 +33,8 @@ class FileEntry(BaseModel):
 
 
 class Cost(BaseModel):
-    """What making an artifact took. Energy is an estimate: CPU seconds times ``watts_per_core``."""
+    """What making an artifact took. Energy is an estimate: CPU seconds times ``watts_per_core``,
+    and what GPUs counted themselves."""
 
     model_config = ConfigDict(frozen=True)
 

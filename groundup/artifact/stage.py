@@ -47,10 +47,14 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage hands back: metrics that belong to the result, and the terms that it added itself."""
+    """What a stage hands back: metrics that belong to the result, and the terms that it added itself.
+
+    ``device_joules`` is energy measured beside that of the CPU: what the GPUs drew. It goes into the record's cost.
+    """
 
     metrics: dict[str, Any] = field(default_factory=dict)
     terms: Terms = field(default_factory=Terms)
+    device_joules: float = 0.0
 
 
 @dataclass(frozen=True)

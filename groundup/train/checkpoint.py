@@ -123,6 +123,11 @@ class Checkpoints:
             failure, self._failure = self._failure, None
             raise failure
 
+    def finish(self) -> None:
+        """Return when the last save is whole on the disk, which takes every process's share; raise as ``wait``."""
+        self.wait()
+        self._talk.gather(None)
+
     def close(self) -> None:
         """Let a save that is under way finish, also when the run ends with an error: it may be all that is left.
 
@@ -223,8 +228,7 @@ class Checkpoints:
 
     def of_step(self, step: int) -> Path:
         """The folder of the checkpoint of a step, which must have been held; the one under way is finished first."""
-        self.wait()
-        self._talk.gather(None)
+        self.finish()
         return self._folder / f"step-{step:09d}"
 
     def permanent(self) -> list[Path]:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from groundup.base.errors import RequestError
 from groundup.model.transformer import Block, Transformer
+from groundup.train.settings import Arithmetic
 
 _WEIGHT: Final = torch.float8_e4m3fn
 _GRADIENT: Final = torch.float8_e5m2
@@ -103,6 +104,12 @@ def check_device(device: torch.device) -> None:
             f"fp8 needs an NVIDIA GPU of compute capability 8.9 or newer (Ada, Hopper, Blackwell); this is {name}: "
             "set precision to bf16"
         )
+
+
+def check_arithmetic(arithmetic: Arithmetic, tensor: int) -> None:
+    """RequestError if fp8 is asked for where tensor parallelism splits the linear layers."""
+    if arithmetic == "fp8" and tensor > 1:
+        raise RequestError("precision fp8 computes whole linear layers: leave out parallel.tensor, or use bf16")
 
 
 def apply_fp8(model: Transformer) -> int:

@@ -48,6 +48,7 @@ class Health:
         self._losses: deque[float] = deque(maxlen=config.window)
         self._norms: deque[float] = deque(maxlen=config.window)
         self._in_a_row = 0
+        self._rewound_to, self._rewinds = 0, 0
 
     def judge(self, loss: float, gradient_norm: float, *, settled: bool) -> Verdict | None:
         """None for a sane step. Spikes are looked for once the rate is ``settled``, its warm-up over.
@@ -72,6 +73,15 @@ class Health:
             self._in_a_row = 0
         return Verdict(cause, deviation, action, in_a_row)
 
+    def may_rewind(self, target: int) -> bool:
+        """Count a rewind to step ``target``: False at the ``patience``-th in turn to the same one, a dead end.
+
+        A sane step or two after each rewind would hide it from ``judge``.
+        """
+        self._rewinds = self._rewinds + 1 if target == self._rewound_to else 1
+        self._rewound_to = target
+        return self._rewinds < self._config.patience
+
     def _cause(self, loss: float, gradient_norm: float, settled: bool) -> tuple[Cause | None, float]:
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
             return "non_finite", math.inf
@@ -87,13 +97,19 @@ class Health:
 
     def state(self) -> dict[str, Any]:
         """Plain numbers."""
-        return {"losses": list(self._losses), "norms": list(self._norms), "in_a_row": self._in_a_row}
+        return {
+            "losses": list(self._losses),
+            "norms": list(self._norms),
+            "in_a_row": self._in_a_row,
+            "rewinds": [self._rewound_to, self._rewinds],
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state`` gave."""
         self._losses = deque(state["losses"], maxlen=self._config.window)
         self._norms = deque(state["norms"], maxlen=self._config.window)
         self._in_a_row = int(state["in_a_row"])
+        self._rewound_to, self._rewinds = state.get("rewinds", (0, 0))  # older checkpoints don't count them
 
 
 def _deviation(value: float, window: deque[float], least: float) -> float:

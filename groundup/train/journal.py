@@ -1,6 +1,8 @@
 """What a run writes down: ``metrics.jsonl``, which a resumed run repeats bit for bit, and ``speed.jsonl``, which holds
 whatever depends on the clock. Only the main process writes; all can read when it is done.
 
+Numbers that are not finite are ``null`` there, since JSON has no others, and NaN again when read.
+
 ``metrics.jsonl`` has three kinds of lines: a training step has a ``loss``; an ``event`` says what was wrong with a step
 and what was done; the others are validations.
 """
@@ -8,6 +10,7 @@ and what was done; the others are validations.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -88,12 +91,25 @@ class Journal:
 
     def _write(self, path: Path, row: Mapping[str, Any]) -> None:
         if path in self._files:
-            self._files[path].write(json.dumps(row) + "\n")
+            self._files[path].write(as_line(row))
 
 
 def _numbers(row: Row) -> dict[str, float]:
     return {name: value for name, value in row.items() if name != "step"}
 
 
+def as_line(row: Mapping[str, Any]) -> str:
+    """A row as a line of a file.
+
+    >>> as_line({"step": 3, "loss": math.nan})
+    '{"step": 3, "loss": null}\\n'
+    """
+    lost = {name: None for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
+    return json.dumps({**row, **lost}, allow_nan=False) + "\n"
+
+
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    if not path.is_file():
+        return []
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]

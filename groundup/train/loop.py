@@ -38,6 +38,7 @@ from groundup.train.meter import Meter, ceiling
 from groundup.train.movement import measured_update
 from groundup.train.objective import BYTES, PENALTY, bits_per_byte
 from groundup.train.parallel.layout import Layout
+from groundup.train.parallel.recompute import apply_recompute
 from groundup.train.precision import compute_dtype
 from groundup.train.schedule import rate_factor, warmup_steps
 from groundup.train.settings import EngineConfig, LoopConfig, OptimizerConfig, Rates
@@ -53,7 +54,8 @@ class History:
 
     ``model`` is the trained model, whole, on the main process; None elsewhere. ``mfu`` is the share of ``ceiling``, the
     FLOP/s of the model's own matrix products on this machine, that the model's arithmetic reached. Rates are 0 if
-    nothing was left to do. ``permanent`` are the folders of the checkpoints that stay.
+    nothing was left to do. ``permanent`` are the folders of the checkpoints that stay. ``device_joules`` is what the
+    GPUs of all processes drew in this attempt, as far as they count it.
     """
 
     steps: list[Row]
@@ -66,6 +68,7 @@ class History:
     precision: str
     model: Transformer | None
     permanent: list[Path] = field(default_factory=list)
+    device_joules: float = 0.0
 
 
 def train(
@@ -100,6 +103,7 @@ def train(
     if engine is not None and engine.name == "deepspeed":
         from groundup.train.engines.deepspeed import DeepSpeedEngine
 
+        apply_recompute(model, (layout or Layout()).activation_checkpointing)
         carrier = DeepSpeedEngine(model, objective, rates, optimizer, loop.precision, engine)
     else:
         compile_blocks(model, loop.compile, next(model.parameters()).device)
@@ -185,8 +189,8 @@ class _Run:
         return self.ahead.submit(self.steps.batches, min(step, last), self.engine.part)
 
     def _rehearse(self) -> None:
-        """One full step that leaves no trace, with the copy that a checkpoint takes: memory faults come here."""
-        batches = self.steps.batches(0, self.engine.part)
+        """The heaviest step, leaving no trace, with the copy that a checkpoint takes: memory faults come here."""
+        batches = self.steps.batches(self.steps.heaviest(self.engine.part), self.engine.part)
         try:
             before = copied(self.engine.state())
             self.engine.forward_backward(batches, self.engine.weigh(batches))
@@ -234,7 +238,9 @@ class _Run:
         tokens = max((batch.num_tokens for batch in batches), default=1)
         cache = self.folder / f"ceiling-{self.together.rank}.json"
         one = ceiling(self.plan.model, tokens, dtype, self.engine.device, cache)
-        self.meter = Meter(flops, sum(self.together.gather(one)), self.engine.device)
+        self.meter = Meter(flops, sum(self.together.gather(one)), self.engine.device, self.together)
+        if not self.meter.counts_device:
+            self.progress.note("this GPU does not tell its energy: the estimate leaves it out")
 
     # -- one step --------------------------------------------------------------------------------------------------
 
@@ -270,26 +276,32 @@ class _Run:
 
     def _act(self, step: int, verdict: Verdict) -> None:
         """Do about a bad step what health says, and write it down."""
-        event: Event = {"step": step, "tokens": self.tokens, "event": verdict.cause, "action": verdict.action}
+        target = self._rewind_target(step) if verdict.action == "rewind" else None
+        dead_end = target is not None and not self.health.may_rewind(target)
+        action = "stop" if dead_end else verdict.action
+        event: Event = {"step": step, "tokens": self.tokens, "event": verdict.cause, "action": action}
         if math.isfinite(verdict.deviation):
             event["deviation"] = round(verdict.deviation, 2)
-        if verdict.action in ("skip", "rewind", "stop"):
+        if action in ("skip", "rewind", "stop"):
             self.engine.discard()
-        if verdict.action == "rewind":
-            event["to_step"] = self._rewind(step)
+        if target is not None and not dead_end:
+            event["to_step"] = target
+            self._rewind(target)
         self.journal.event(event)
         self.show.event(event)
-        if verdict.action == "stop":
-            raise DataError(_stopped(step, verdict))
+        if action == "stop":
+            raise DataError(_stopped(step, verdict, target))
 
-    def _rewind(self, step: int) -> int:
-        """Take the state of a whole span of steps ago; the data since then is not read again."""
+    def _rewind_target(self, step: int) -> int:
+        """The newest rewind point that lies a whole span of steps back, or else the oldest."""
         far = [point for point in self.rewind_points if point <= step - self.loop.health.rewind_every]
-        target = max(far, default=min(self.rewind_points))
+        return max(far, default=min(self.rewind_points))
+
+    def _rewind(self, target: int) -> None:
+        """Take the state of an earlier step; the data since then is not read again."""
         self.rewind_points = [point for point in self.rewind_points if point <= target]
         folder = self.checkpoints.of_step(target)
         self.engine.load_state(self.checkpoints.load(folder, self.engine.state()))
-        return target
 
     # -- between steps ---------------------------------------------------------------------------------------------
 
@@ -307,6 +319,7 @@ class _Run:
         if (wanted and new) or (not wanted and self.checkpoints.due(step)):
             self._save(step)
         if validates:
+            self.checkpoints.finish()  # what a validation may end is on the disk by then
             self._validate(step)
         self.meter.pause(time.monotonic() - start)
 
@@ -349,6 +362,7 @@ class _Run:
             precision=self.engine.precision,
             model=self.engine.whole_model(),
             permanent=self.checkpoints.permanent(),
+            device_joules=self.meter.device_joules(),
         )
 
 
@@ -359,7 +373,13 @@ class _Positions:
     weight: int
 
 
-def _stopped(step: int, verdict: Verdict) -> str:
+def _stopped(step: int, verdict: Verdict, target: int | None) -> str:
+    """What ended the run; ``target`` is the step that rewinding led back to each time, if that was tried."""
+    if target is not None:
+        return (
+            f"going back to step {target} does not help: step {step} is bad again ({verdict.cause.replace('_', ' ')}); "
+            f"lower learning_rate, or look at the data behind step {target}"
+        )
     if verdict.cause == "non_finite":
         times = f" for {verdict.in_a_row} steps up to {step}" if verdict.in_a_row > 1 else f" at step {step}"
         return f"the loss or its gradient was not finite{times}; lower learning_rate"

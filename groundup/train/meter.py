@@ -9,7 +9,7 @@ Everything here depends on the clock, so it goes to ``speed.jsonl`` and never in
 
 from __future__ import annotations
 
-import importlib
+import ctypes
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from groundup.base.files import read_json, sha256_json, write_json
 from groundup.base.machine import WATTS_PER_CORE, cpu_name, peak_memory
 from groundup.model.config import ModelConfig
 from groundup.model.loss import CHUNK
+from groundup.train.together import Together
 
 _BUDGET_SECONDS: Final = 1.5
 _REPEATS: Final = 5
@@ -114,22 +115,28 @@ def _finish(device: torch.device) -> None:
 
 
 class Meter:
-    """Counts tokens and time of this process's run; ``row`` once a second or so.
+    """Counts tokens, time and energy of a run; ``row`` once a second or so. All processes call the same methods.
 
-    ``flops_per_token`` is of forward and backward, ``ceiling`` in FLOP/s of all ``processes`` together.
+    ``flops_per_token`` is of forward and backward, ``ceiling`` in FLOP/s of all processes ``together``. Energy is that
+    of all of them: CPU seconds times an assumed draw, and what the GPUs count themselves.
     """
 
-    def __init__(self, flops_per_token: float, ceiling: float, device: torch.device) -> None:
+    def __init__(
+        self, flops_per_token: float, ceiling: float, device: torch.device, together: Together | None = None
+    ) -> None:
         self.flops_per_token, self.ceiling, self._device = flops_per_token, ceiling, device
-        self._power = _gpu_energy(device)
+        self._together = together or Together()
+        self._device_energy = _gpu_energy(device) if device.type == "cuda" else None
         self._start = self._last = time.monotonic()
-        self._energy_start = self._joules()
+        self._cpu_start, self._device_start = time.process_time(), self._device_now()
+        self._steps, self._next = 0, 1
         self._tokens = self._tokens_before = 0
         self._paused = self._paused_before = 0.0
 
     def count(self, tokens: int) -> None:
-        """A step of so many tokens is done."""
+        """A step of so many tokens, of all processes, is done."""
         self._tokens += tokens
+        self._steps += 1
 
     def pause(self, seconds: float) -> None:
         """Time that went into something else than training, such as validation."""
@@ -140,18 +147,41 @@ class Meter:
         clock = time.monotonic()
         spent = clock - self._last - (self._paused - self._paused_before)
         done = self._tokens - self._tokens_before
-        if not done or (clock - self._last < _INTERVAL_SECONDS and not now):
+        if not done or not (now or self._is_time(clock)):
             return None
-        self._last, self._tokens_before, self._paused_before = clock, self._tokens, self._paused
         rate = done / max(spent, 1e-9)
+        energy = self._energy(clock)
+        self._last, self._tokens_before, self._paused_before = clock, self._tokens, self._paused
+        self._steps = 0
         return {
             "seconds": clock - self._start,
             "tokens_per_second": rate,
             "flops_per_second": rate * self.flops_per_token,
             "mfu": rate * self.flops_per_token / self.ceiling,
             "memory_bytes": self.memory(),
-            "energy_joules": self._joules() - self._energy_start,
+            "energy_joules": energy,
         }
+
+    def _is_time(self, clock: float) -> bool:
+        """Whether a row is due. Clocks differ, and a row takes all processes: several of them count steps instead."""
+        return clock - self._last >= _INTERVAL_SECONDS if self._together.alone else self._steps >= self._next
+
+    def _energy(self, clock: float) -> float:
+        """Joules so far, of all processes; on the way they agree in how many steps the next row is due."""
+        own = (time.process_time() - self._cpu_start) * WATTS_PER_CORE + self._device_now() - self._device_start
+        each = max(1, round(self._steps * _INTERVAL_SECONDS / max(clock - self._last, 1e-9)))
+        told = self._together.gather((own, each))
+        self._next = told[0][1]
+        return sum(joules for joules, _ in told)
+
+    def device_joules(self) -> float:
+        """What the GPUs of all processes drew so far; 0 where there are none, or none that counts."""
+        return sum(self._together.gather(self._device_now() - self._device_start))
+
+    @property
+    def counts_device(self) -> bool:
+        """Whether nothing is left out of the energy: there is no GPU, or it counts its own."""
+        return self._device.type != "cuda" or self._device_energy is not None
 
     @property
     def tokens_per_second(self) -> float:
@@ -167,22 +197,26 @@ class Meter:
         """The peak so far: of the device's memory, or of this process."""
         return torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else peak_memory()
 
-    def _joules(self) -> float:
-        return time.process_time() * WATTS_PER_CORE + (self._power() if self._power else 0.0)
+    def _device_now(self) -> float:
+        return self._device_energy() if self._device_energy is not None else 0.0
 
 
 def _gpu_energy(device: torch.device) -> Callable[[], float] | None:
-    """A counter of the joules that a GPU has drawn, if NVIDIA's library is there to ask."""
-    if device.type != "cuda":
-        return None
+    """A counter of the joules that a GPU has drawn; None if it keeps none (cards before Volta, slices of a card).
+
+    Asks NVML, a C library that comes with NVIDIA's driver, without a Python package in between.
+    """
     try:
-        nvml = importlib.import_module("pynvml")
-    except ImportError:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
         return None
-    try:
-        nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-        nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except nvml.NVMLError:  # cards before Volta don't count
+    handle, millijoules = ctypes.c_void_p(), ctypes.c_ulonglong()
+    name = f"GPU-{torch.cuda.get_device_properties(device).uuid}".encode()
+    if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByUUID(name, ctypes.byref(handle)):
         return None
-    return lambda: float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+
+    def joules() -> float:
+        nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules))
+        return millijoules.value / 1000
+
+    return joules if joules() else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from groundup.base.errors import ArtifactError
 from groundup.base.files import write_text
 from groundup.model.exchange import huggingface
 from groundup.text.tokenizer import Tokenizer
+from groundup.train.journal import as_line
 from groundup.train.loop import History
 from groundup.train.trackers import TensorBoard
 
@@ -56,7 +56,7 @@ def write_logs(history: History, payload: Path) -> None:
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row) + "\n" for row in rows)
+    return "".join(as_line(row) for row in rows)
 
 
 def _link(source: str, target: str) -> None:

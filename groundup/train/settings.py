@@ -176,7 +176,7 @@ class EngineConfig(Config):
             raise ValueError("stage and offload are for deepspeed; the native engine has the fields of 'parallel'")
         return self
 
-    def check(self, where: str, parallel: ParallelConfig, optimizer: OptimizerConfig) -> None:
+    def check(self, where: str, parallel: ParallelConfig, optimizer: OptimizerConfig, loop: LoopConfig) -> None:
         """Refuse what DeepSpeed can't do before anything starts."""
         if self.name == "native":
             return
@@ -184,6 +184,15 @@ class EngineConfig(Config):
         if parallel != ours:
             raise RequestError(
                 f"{where}: deepspeed splits by its own stages; leave all of 'parallel' but replicate out"
+            )
+        if loop.average is not None:
+            raise RequestError(
+                f"{where}: deepspeed keeps the weights to itself, so no mean of them can be taken: leave loop.average "
+                "out, or use the native engine"
+            )
+        if loop.precision in ("fp16", "fp8"):
+            raise RequestError(
+                f"{where}: precision {loop.precision} is for our own engine: use bf16 or fp32 with deepspeed"
             )
         if optimizer.method != "adamw" and self.stage > 0:
             raise RequestError(

@@ -45,7 +45,8 @@ WHOLE: Final = Part()
 class Steps(Protocol[BatchT]):
     """All optimizer steps of a run. ``batches(step, part)`` gives the micro-batches of a part of one.
 
-    The rows of a step don't depend on how many parts share them. ``fingerprint`` names the data and its order: a
+    ``heaviest(part)`` is a step whose largest micro-batch no other step exceeds: what fits there fits everywhere. The
+    rows of a step don't depend on how many parts share them. ``fingerprint`` names the data and its order: a
     checkpoint of one is refused by another.
     """
 
@@ -56,6 +57,8 @@ class Steps(Protocol[BatchT]):
     def fingerprint(self) -> str: ...
 
     def batches(self, step: int, part: Part = WHOLE) -> list[BatchT]: ...
+
+    def heaviest(self, part: Part = WHOLE) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,10 @@ class PackedSteps:
         """The micro-batches of a step, ``rows_per_batch`` rows each (the last may have fewer)."""
         rows = part.of(self.rows_of(step))
         return [self._batch(rows[at : at + self.rows_per_batch]) for at in range(0, len(rows), self.rows_per_batch)]
+
+    def heaviest(self, part: Part = WHOLE) -> int:
+        """All steps weigh the same."""
+        return 0
 
     def _batch(self, rows: Sequence[tuple[int, int]]) -> TokenBatch:
         stores = [source.store for source in self.sources]

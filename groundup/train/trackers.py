@@ -11,10 +11,10 @@ import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from groundup.base.errors import missing_extra
 from groundup.base.files import write_text
 from groundup.train.settings import TrackerName
 
@@ -73,7 +73,7 @@ class TensorBoard:
 
 class _Wandb:
     def __init__(self, run: RunInfo) -> None:
-        wandb = _library("wandb")
+        wandb = importlib.import_module("wandb")
         known = run.remembered("wandb")
         self._run = wandb.init(
             project=PROJECT, name=run.name, config=dict(run.settings), dir=str(run.folder), id=known, resume="allow"
@@ -89,7 +89,7 @@ class _Wandb:
 
 class _Mlflow:
     def __init__(self, run: RunInfo) -> None:
-        self._mlflow = _library("mlflow")
+        self._mlflow = importlib.import_module("mlflow")
         self._mlflow.set_experiment(PROJECT)
         known = run.remembered("mlflow")
         started = self._mlflow.start_run(run_id=known, run_name=None if known else run.name)
@@ -106,7 +106,7 @@ class _Mlflow:
 
 class _Trackio:
     def __init__(self, run: RunInfo) -> None:
-        self._trackio = _library("trackio")
+        self._trackio = importlib.import_module("trackio")
         self._trackio.init(project=PROJECT, name=run.name, config=dict(run.settings), resume="allow")
 
     def log(self, step: int, values: Values) -> None:
@@ -134,9 +134,12 @@ class Trackers:
     def start(
         cls, names: Sequence[TrackerName], run: RunInfo, first_step: int, note: Callable[[str], None]
     ) -> Trackers:
-        """Open TensorBoard and the named services; RequestError if a library is missing."""
-        found: dict[str, Tracker] = {"TensorBoard": TensorBoard(run.folder / "tensorboard", first_step)}
-        return cls(found | {name: _SERVICES[name](run) for name in names}, note)
+        """Open TensorBoard and the named services; whichever can't be opened is told of and left out."""
+        made = cls({}, note)
+        made._open("TensorBoard", lambda: TensorBoard(run.folder / "tensorboard", first_step))
+        for name in names:
+            made._open(name, partial(_SERVICES[name], run))
+        return made
 
     def step(self, step: int, values: Values) -> None:
         """The numbers of a training step, unless some were passed on just now."""
@@ -153,18 +156,20 @@ class Trackers:
         """Finish all of them."""
         self._each(lambda tracker: tracker.close())
 
+    def _open(self, name: str, opener: Callable[[], Tracker]) -> None:
+        try:
+            self._trackers[name] = opener()
+        except Exception as error:
+            self._left_out(name, error)
+
     def _each(self, action: Callable[[Tracker], None]) -> None:
         for name, tracker in list(self._trackers.items()):
             try:
                 action(tracker)
             except Exception as error:
                 del self._trackers[name]
-                reason = " ".join(str(error).split())[:200]
-                self._note(f"{name} failed ({reason}): it gets no more metrics; training goes on")
+                self._left_out(name, error)
 
-
-def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise missing_extra(name, name) from None
+    def _left_out(self, name: str, error: Exception) -> None:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        self._note(f"{name} failed ({reason}): it gets no more metrics; training goes on")

@@ -12,7 +12,7 @@ import torch
 from groundup.base.errors import ArtifactError, RequestError
 from groundup.model.config import LinearScaling, Llama3Scaling, ModelConfig
 from groundup.model.exchange.megatron import from_megatron, to_megatron
-from groundup.model.exchange.megatron_launch import MegatronRun, megatron_arguments
+from groundup.model.exchange.megatron_launch import MegatronRun, megatron_arguments, shares
 from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
 
@@ -35,7 +35,8 @@ SHAPES = {
     "gpt2": ModelConfig(**{**SIZES, **GPT2}),
 }
 RUN = MegatronRun(
-    tokens=Path("tokens"), tokenizer=Path("tokenizer"), seq_len=32, micro_batch=2, global_batch=8, steps=100,
+    tokens=(Path("tokens"),), weights=(1.0,), tokenizer=Path("tokenizer"), build="local", seq_len=32, gpus=4,
+    micro_batch=2, global_batch=8, steps=100,
     warmup_steps=5, schedule="warmup_stable_decay", decay_steps=20, learning_rate=3e-4, final_factor=0.1,
     weight_decay=0.1, beta1=0.9, beta2=0.95, gradient_clip=1.0, seed=1,
 )  # fmt: skip
@@ -156,6 +157,40 @@ def test_arguments_say_the_data_and_the_optimizer() -> None:
     for name, value in expected.items():
         assert value_after(arguments, name) == value
     assert float(value_after(arguments, "--min-lr")) == pytest.approx(3e-5)
+
+
+def test_a_step_divides_by_what_the_launch_says() -> None:
+    for rows in range(1, 100):
+        for limit in (0, 1, 3, 16):
+            gpus, micro_batch = shares(rows, 8, limit)
+            assert rows % (gpus * micro_batch) == 0
+            assert micro_batch <= max(1, limit)
+    assert shares(8, 8, 8) == (8, 1)
+    with pytest.raises(ValueError, match="must divide"):
+        MegatronRun.model_validate({**RUN.model_dump(), "gpus": 3})
+
+
+def test_several_stores_are_blended_by_their_weights() -> None:
+    arguments = megatron_arguments(
+        SHAPES["llama"],
+        MegatronRun.model_validate({**RUN.model_dump(), "tokens": (Path("a"), Path("b")), "weights": (0.7, 0.3)}),
+    )
+    place = arguments.index("--train-data-path")
+    assert arguments[place + 1 : place + 6] == ["0.7", "a/train", "0.3", "b/train", "--tokenizer-type"]
+
+
+def test_documents_are_kept_apart_where_megatron_can() -> None:
+    masked = MegatronRun.model_validate({**RUN.model_dump(), "build": "transformer_engine", "mask_documents": True})
+    arguments = megatron_arguments(SHAPES["llama"], masked)
+    assert "--dataloader-inter-document-masking" in arguments
+    assert value_after(arguments, "--transformer-impl") == "transformer_engine"
+    with pytest.raises(RequestError, match="rotary positions"):
+        megatron_arguments(SHAPES["gpt2"], masked)
+    with pytest.raises(RequestError, match="Transformer Engine"):
+        megatron_arguments(SHAPES["llama"], masked.model_copy(update={"build": "local"}))
+    assert "--moe-grouped-gemm" in megatron_arguments(
+        SHAPES["mixtral"], masked
+    )  # experts in one module, as we name them
 
 
 # -- the real thing ----------------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from groundup.base.errors import RequestError
 from groundup.base.units import Span
-from groundup.model.count import matmul_parameters
+from groundup.model.count import active_parameters, matmul_parameters, parameters
+from groundup.model.exchange.families.registry import family_of
 from groundup.stages.pretrain import dial
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.train.settings import OptimizerConfig
@@ -94,3 +96,26 @@ def test_decay_forgets_as_often_as_published() -> None:
     assert config(optimizer={"weight_decay": 0.0}).optimizer_for(shape).weight_decay == 0.0
     assert config(optimizer={"weight_decay": 0.0}).optimizer_for(shape) == OptimizerConfig(weight_decay=0.0)
     assert (config(horizon="2 epochs").optimizer_for(shape).weight_decay or 0.0) > 0
+
+
+@pytest.mark.parametrize("qk_norm", [True, False])
+@pytest.mark.parametrize("num_experts", [0, 4])
+@pytest.mark.parametrize("window", [None, 16])
+def test_experts_and_windows_are_set_in_a_recipe_and_can_be_saved(
+    qk_norm: bool, num_experts: int, window: int | None
+) -> None:
+    one = config(depth=2, qk_norm=qk_norm, num_experts=num_experts, sliding_window=window)
+    shape = one.model_config_for(512, 64)
+    assert (shape.num_experts, shape.sliding_window) == (num_experts, window)
+    assert shape.num_experts_per_token == (2 if num_experts else 0)
+    family_of(shape)
+    # The length goes by the experts that a token is sent to.
+    assert one.horizon_for(shape).value == 20 * matmul_parameters(shape)
+    assert (active_parameters(shape) < parameters(shape)) == bool(num_experts)
+
+
+def test_experts_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(RequestError, match="num_experts_per_token 2 must be 1 to num_experts 0"):
+        config(num_experts_per_token=2).model_config_for(512, 64)
+    with pytest.raises(RequestError, match="num_experts_per_token 5 must be 1 to num_experts 4"):
+        config(num_experts=4, num_experts_per_token=5).model_config_for(512, 64)

@@ -53,6 +53,25 @@ def written(folder: Path, **changes: Any) -> str:
     return str(path)
 
 
+def test_experts_are_trained_and_saved_as_mixtral(tmp_path: Path) -> None:
+    store = Store(tmp_path / "workspace")
+    path = written(
+        tmp_path, num_experts=4, sliding_window=16, qk_norm=False, mask_documents=False, horizon="4 steps",
+        parallel={"expert": 2},
+    )  # fmt: skip
+    node = load(path).nodes[-1]
+    node.config.check_processes(node, 2)
+    with pytest.raises(RequestError, match="expert 2 does not divide replicate 1"):
+        node.config.check_processes(node, 1)
+    run(path, ["base.parallel.expert=1"], store, Silent())
+    base = store.find("base")
+    saved = json.loads((base.path / "config.json").read_text())
+    assert (saved["model_type"], saved["num_local_experts"], saved["sliding_window"]) == ("mixtral", 4, 16)
+    rows = [json.loads(line) for line in (base.path / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["balance_loss"] > 0 for row in rows if "loss" in row)
+    assert base.record.metrics["active_parameters"] < base.record.metrics["parameters"]
+
+
 def test_a_mixture_is_trained_on_in_its_shares(tmp_path: Path) -> None:
     store = Store(tmp_path / "workspace")
     done = run(written(tmp_path), [], store, Silent())

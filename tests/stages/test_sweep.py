@@ -18,12 +18,16 @@ from groundup.artifact.stage import Artifact, Outcome, Task
 from groundup.artifact.terms import Terms
 from groundup.base.errors import DataError, RequestError
 from groundup.base.progress import Silent
-from groundup.model.count import matmul_parameters
+from groundup.model.count import active_parameters, matmul_parameters
 from groundup.recipe import load, sweep_of
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.stages.pretrain.sweep import law as law_module
 from groundup.stages.pretrain.sweep.config import SweepConfig
+from groundup.stages.pretrain.sweep.exhibits import exhibits
 from groundup.stages.pretrain.sweep.law import Fit, Law, Point, fit
+from groundup.stages.pretrain.sweep.report import RunRow, report
+from groundup.train.plan.estimate import Estimate, assess_recipe
+from groundup.train.plan.machine import find_machine
 
 CHINCHILLA = Law(irreducible=1.69, a=406.4, b=410.7, alpha=0.34, beta=0.28)
 """Hoffmann et al. 2022, equation 10."""
@@ -97,6 +101,27 @@ def test_the_best_split_is_the_best() -> None:
         assert CHINCHILLA.loss(size * factor, length / factor) > least
 
 
+def test_runs_that_tell_little_have_a_report_all_the_same() -> None:
+    """This family's refitted laws have parts as good as nothing; the sweep crashed once all of it was trained."""
+    sizes = {
+        26_624: ((18_432, 3.6473), (36_864, 3.4067)),
+        43_008: ((26_624, 3.5284), (53_248, 3.3234)),
+        180_224: ((100_352, 3.0756), (200_704, 2.8926)),
+    }
+    rows = [
+        RunRow("run", 1, size, size, tokens, 6.0 * size * tokens, loss, 1.0)
+        for size, reached in sizes.items()
+        for tokens, loss in reached
+    ]
+    found = fit([Point(row.matmul_parameters, row.tokens, row.loss) for row in rows])
+    whole = report(rows, found, RunRow("target", 4, 10**6, 10**6, 10**6, 6e12, 1.0, 0.0), trained=False)
+    json.dumps(whole.as_json(), allow_nan=False)
+    for split in whole.splits:
+        assert min(split.parameters_interval) >= 1 and min(split.tokens_interval) >= 1
+        assert split.parameters * split.tokens * 6 == pytest.approx(split.flops)
+    assert Exhibits(exhibits=exhibits(whole, found)).exhibits
+
+
 def test_fits_are_repeatable_and_need_enough_runs() -> None:
     points = runs(CHINCHILLA, noise=0.003)
     assert fit(points, resamples=20, seed=4) == fit(points, resamples=20, seed=4)
@@ -160,6 +185,26 @@ def test_the_command_writes_a_recipe_that_any_run_takes(recipe: Path, tmp_path: 
     assert (config.depth, config.seed, config.depths, config.tokens_per_parameter) == (8, 5, (2, 3, 5), (1.0, 2.5))
     assert not config.verify
     assert yaml.safe_load(written.read_text())["name"] == "tiny-base-sweep"
+
+
+def test_a_plan_tells_what_the_whole_family_costs(recipe: Path, tmp_path: Path) -> None:
+    for verify, count in ((True, 7), (False, 6)):
+        written = sweep_of(load(str(recipe)), "base", tmp_path / "runs", depths="1,2,3", ratios="1,2", verify=verify)
+        (found,) = assess_recipe(load(str(written)).nodes, {}, find_machine("h100")).values()
+        assert isinstance(found, Estimate) and found.family is not None and found.family.whole is not None
+        seconds = {name: run.seconds or 0.0 for name, run in found.family.runs.items()}
+        assert len(seconds) == count and ("depth008-target" in seconds) == verify
+        assert found.family.whole["seconds"] == pytest.approx(sum(seconds.values()))
+        assert found.workload.model.num_layers == (8 if verify else 3)
+        assert found.as_json()["family"]["whole"]["dollars"] > 0
+        assert any(line.startswith(f"family      {count} runs") for line in found.lines())
+
+
+def test_lengths_of_a_family_of_experts_count_what_a_token_meets() -> None:
+    config = sweep(depth=8, num_experts=8)
+    one = config.runs(512, 64)["depth002-x10"]
+    shape = one.model_config_for(512, 64)
+    assert one.horizon is not None and one.horizon.value == pytest.approx(10 * active_parameters(shape))
 
 
 @pytest.mark.parametrize(

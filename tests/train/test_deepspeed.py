@@ -7,12 +7,19 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from groundup.base.errors import RequestError
-from groundup.train.settings import EngineConfig, OptimizerConfig, ParallelConfig
+from groundup.base.progress import Silent
+from groundup.model.config import ModelConfig
+from groundup.model.transformer import Transformer
+from groundup.train.loop import train
+from groundup.train.parallel.layout import Layout
+from groundup.train.settings import EngineConfig, LoopConfig, OptimizerConfig, ParallelConfig
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "zero.py"
 
@@ -40,6 +47,32 @@ def test_what_zero_cannot_do_is_refused_before_anything_starts() -> None:
         EngineConfig.parse({"stage": 2}, "engine")
     zero = EngineConfig.model_validate("deepspeed")
     with pytest.raises(RequestError, match=r"base: .*deepspeed splits by its own stages"):
-        zero.check("base", ParallelConfig(tensor=2), OptimizerConfig(method="adamw"))
+        zero.check("base", ParallelConfig(tensor=2), OptimizerConfig(method="adamw"), LoopConfig())
     with pytest.raises(RequestError, match=r"base: .*optimizer\.method=adamw"):
-        zero.check("base", ParallelConfig(), OptimizerConfig(method="muon"))
+        zero.check("base", ParallelConfig(), OptimizerConfig(method="muon"), LoopConfig())
+    adamw = OptimizerConfig(method="adamw")
+    with pytest.raises(RequestError, match=r"base: .*leave loop\.average out"):
+        zero.check("base", ParallelConfig(), adamw, LoopConfig(average=0.99))
+    with pytest.raises(RequestError, match=r"base: precision fp8"):
+        zero.check("base", ParallelConfig(), adamw, LoopConfig(precision="fp8"))
+    EngineConfig().check("base", ParallelConfig(), adamw, LoopConfig(average=0.99, precision="fp8"))
+
+
+def test_the_loop_lets_zero_compute_activations_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the engine is handed has every block wrapped, as our own engine would have it."""
+    seen: list[Transformer] = []
+
+    def engine(model: Transformer, *_: object) -> None:
+        seen.append(model)
+        raise InterruptedError
+
+    monkeypatch.setattr("groundup.train.engines.deepspeed.DeepSpeedEngine", engine)
+    shape = ModelConfig.from_depth(2, 64, 8)
+    for what, wrapped in (("none", False), ("full", True)):
+        with pytest.raises(InterruptedError):
+            train(
+                Transformer(shape), Mock(), Mock(), 1e-3, OptimizerConfig(), LoopConfig(), folder=tmp_path,
+                progress=Silent(), layout=Layout(activation_checkpointing=what),  # type: ignore[arg-type]
+                engine=EngineConfig(name="deepspeed"),
+            )  # fmt: skip
+        assert [isinstance(block.forward, partial) for block in seen[-1].layers.children()] == [wrapped] * 2

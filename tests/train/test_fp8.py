@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -86,32 +88,39 @@ def test_a_model_keeps_its_parameters_and_learns_alike() -> None:
         vocab_size=61, num_layers=2, hidden_size=32, num_heads=2, num_kv_heads=1, head_dim=16, intermediate_size=48,
         max_seq_len=32, qkv_bias=True, tie_embeddings=False,
     )  # fmt: skip
-    ids = torch.randint(61, (4, 33), generator=torch.Generator().manual_seed(0))
-    curves = []
-    for eighth in (False, True):
-        model = Transformer(config)
-        initialise(model, 0)
-        before = dict(model.named_parameters())
-        if eighth:
-            assert apply_fp8(model) == 2 * 7
-            after = dict(model.named_parameters())
-            assert list(before) == list(after)
-            assert all(before[name] is after[name] for name in before)
-            assert type(model.lm_head) is nn.Linear
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-        losses = []
-        for _ in range(30):
-            with torch.autocast("cpu", torch.bfloat16):
-                hidden = model(ids[:, :-1]).flatten(0, 1)
-                loss = linear_cross_entropy(hidden, model.output_weight, ids[:, 1:].flatten()) / ids[:, 1:].numel()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(loss.item())
-        curves.append(losses)
-    assert curves[0] != curves[1]
-    assert curves[1][-1] < 0.7 * curves[1][0]
-    assert curves[1] == pytest.approx(curves[0], abs=0.05)  # of 4.1 at the start
+    apart = []
+    for seed in range(3):
+        plain, eighth = (_curve(config, seed, in_fp8) for in_fp8 in (False, True))
+        assert plain != eighth
+        assert eighth[-1] < 0.3 * eighth[0]
+        apart += [abs(one - other) for one, other in zip(plain, eighth, strict=True)]
+    # Of 4.1 at the start; single steps of a falling curve depend on the order in which products are summed.
+    assert statistics.mean(apart) < 0.015
+    assert max(apart) < 0.1
+
+
+def _curve(config: ModelConfig, seed: int, in_fp8: bool) -> list[float]:
+    ids = torch.randint(61, (4, 33), generator=torch.Generator().manual_seed(seed))
+    model = Transformer(config)
+    initialise(model, seed)
+    before = dict(model.named_parameters())
+    if in_fp8:
+        assert apply_fp8(model) == 2 * 7
+        after = dict(model.named_parameters())
+        assert list(before) == list(after)
+        assert all(before[name] is after[name] for name in before)
+        assert type(model.lm_head) is nn.Linear
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(40):
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = model(ids[:, :-1]).flatten(0, 1)
+            loss = linear_cross_entropy(hidden, model.output_weight, ids[:, 1:].flatten()) / ids[:, 1:].numel()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
 
 
 def test_a_cpu_is_told() -> None:

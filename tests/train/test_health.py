@@ -95,6 +95,16 @@ def test_patience_ends() -> None:
     assert verdicts[4:] == [None] * 196
 
 
+def test_rewinds_that_lead_nowhere_end() -> None:
+    config = HealthConfig(patience=3)
+    health = Health(config)
+    assert [health.may_rewind(0) for _ in range(2)] == [True, True]
+    assert [health.may_rewind(100) for _ in range(2)] == [True, True]  # further on: counted anew
+    again = Health(config)
+    again.load_state(json.loads(json.dumps(health.state())))
+    assert not again.may_rewind(100)
+
+
 @pytest.mark.parametrize("action", ["skip", "rewind", "stop", "record"])
 def test_each_cause_has_its_action(action: str) -> None:
     health = Health(HealthConfig.model_validate({"loss_spike": action}))

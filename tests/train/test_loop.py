@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +25,11 @@ from groundup.model.config import ModelConfig
 from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
 from groundup.text.shards import TokenStore, num_rows, shuffled_rows
+from groundup.train import checkpoint
 from groundup.train.engines import native
 from groundup.train.loop import History, train
 from groundup.train.objective import NextToken, next_token
+from groundup.train.output import write_logs
 from groundup.train.settings import HealthConfig, LoopConfig, OptimizerConfig
 from groundup.train.stream import WHOLE, PackedSteps, Part, TokenBatch
 
@@ -104,6 +109,9 @@ def test_a_masked_step_weighs_every_target_alike(tmp_path: Path) -> None:
                 TokenBatch(batch.inputs[at : at + size], batch.targets[at : at + size], trained[at : at + size])
                 for at in range(0, 6, size)
             ]
+
+        def heaviest(self, part: Part = WHOLE) -> int:
+            return 0
 
     models = []
     for parts in (1, 3):
@@ -186,6 +194,7 @@ class Watched:
 
     inner: PackedSteps
     seen: list[int]
+    heavy: int = 0
 
     @property
     def num_steps(self) -> int:
@@ -198,6 +207,43 @@ class Watched:
     def batches(self, step: int, part: Part = WHOLE) -> list[TokenBatch]:
         self.seen.append(step)
         return self.inner.batches(step, part)
+
+    def heaviest(self, part: Part = WHOLE) -> int:
+        return self.heavy
+
+
+def _die_in_the_second_validation(folder: str) -> None:
+    """A run whose process is gone in an instant, on a disk that takes its time."""
+    real, turns = checkpoint.save_sharded, []
+
+    def slow(*args: Any, **more: Any) -> Any:
+        time.sleep(0.5)
+        return real(*args, **more)
+
+    def dies(model: Transformer) -> dict[str, float]:
+        turns.append(1)
+        if len(turns) == 3:
+            os._exit(137)
+        return loss_of(model)
+
+    checkpoint.save_sharded = slow
+    rarely = FP32.model_copy(update={"checkpoint_every_steps": None, "checkpoint_every": 1e9})
+    run(Path(folder), fresh(), steps_of(), settings=rarely, validate=dies)
+
+
+def test_what_kills_a_validation_finds_the_step_saved(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_die_in_the_second_validation, args=(str(tmp_path),))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 137
+    assert [path.name for path in sorted(tmp_path.glob("step-*"))] == ["step-000000004", "step-000000008"]
+
+
+def test_the_heaviest_step_is_tried_first(tmp_path: Path) -> None:
+    seen: list[int] = []
+    run(tmp_path, fresh(), Watched(steps_of(), seen, heavy=7))  # type: ignore[arg-type]
+    assert seen[0] == 7
+    assert seen.count(7) == 2
 
 
 def test_the_dry_run_leaves_no_trace(tmp_path: Path) -> None:
@@ -331,6 +377,29 @@ def load_file(folder: Path) -> Tensor:
         warnings.simplefilter("ignore")
         state = _load_state_dict_from_keys({"model"}, storage_reader=FileSystemReader(folder))
     return torch.cat([state["model"][name].flatten() for name in sorted(state["model"])])
+
+
+def test_the_log_is_json_where_a_loss_is_not_a_number(tmp_path: Path) -> None:
+    def no_constant(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    history = spoiled(tmp_path / "run", {3: math.nan, 5: math.inf}, QUICK)
+    write_logs(history, tmp_path / "payload")
+    for folder in ("run", "payload"):
+        lines = (tmp_path / folder / "metrics.jsonl").read_text().splitlines()
+        rows = [row for row in (json.loads(line, parse_constant=no_constant) for line in lines) if "loss" in row]
+        assert [row["step"] for row in rows if row["loss"] is None] == [3, 5]
+
+
+def test_rewinding_into_the_same_dead_end_is_given_up(tmp_path: Path) -> None:
+    """Each rewind is followed by a sane step, so bad ones are never in a row."""
+    health = HealthConfig(window=16, rewind_every=5, non_finite="rewind", patience=3)
+    factors = dict.fromkeys(range(1, 40, 2), math.nan)
+    with pytest.raises(DataError, match="going back to step 0 does not help: step 5 is bad again"):
+        spoiled(tmp_path, factors, health)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    events = [(row["step"], row["action"], row.get("to_step")) for row in rows if "event" in row]
+    assert events == [(1, "rewind", 0), (3, "rewind", 0), (5, "stop", None)]
 
 
 @pytest.mark.parametrize("action", ["skip", "rewind", "stop", "record"])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import multiprocessing
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +20,7 @@ from groundup.model.loss import linear_cross_entropy
 from groundup.model.transformer import Transformer
 from groundup.train import meter
 from groundup.train.meter import Meter, ceiling, products
+from groundup.train.together import Together
 
 CPU = torch.device("cpu")
 CONFIG = ModelConfig(
@@ -85,3 +90,85 @@ def test_rates_leave_pauses_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert again["tokens_per_second"] == pytest.approx(10.0)
     assert made.tokens_per_second == pytest.approx(70 / 3)
     assert made.mfu == pytest.approx(700 / 3 / 1000)
+
+
+class Driver:
+    """Stands for NVML: one card, by its name, that has drawn so much."""
+
+    def __init__(self, name: bytes, joules: float) -> None:
+        self.name, self.joules = name, joules
+
+    def nvmlInit_v2(self) -> int:  # noqa: N802
+        return 0
+
+    def nvmlDeviceGetHandleByUUID(self, name: bytes, handle: Any) -> int:  # noqa: N802
+        handle._obj.value = 77
+        return int(name != self.name)
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: ctypes.c_void_p, into: Any) -> int:  # noqa: N802
+        assert handle.value == 77
+        into._obj.value = int(self.joules * 1000)
+        return 0
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_gpu_is_asked_for_its_energy_or_named_as_left_out(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(b"GPU-1-2", 500.0)
+    monkeypatch.setattr(meter.ctypes, "CDLL", lambda name: driver)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1-2" if known else 3))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 0)
+    made = Meter(1.0, 1.0, torch.device("cuda"))
+    assert made.counts_device == known
+    driver.joules += 250.0
+    assert made.device_joules() == (250.0 if known else 0.0)
+    made.count(1)
+    row = made.row(now=True)
+    assert row is not None
+    assert (row["energy_joules"] >= 250.0) == known
+
+
+def test_no_driver_is_no_energy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(meter.ctypes, "CDLL", missing)
+    assert not Meter(1.0, 1.0, torch.device("cuda")).counts_device
+    assert Meter(1.0, 1.0, CPU).counts_device
+
+
+def _metered(rank: int, size: int, folder: str, results: Any) -> None:
+    """Count steps with one process busy and the other idle."""
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=size, store=dist.FileStore(f"{folder}/meet", size))
+    try:
+        made, rows = Meter(1.0, 1.0, CPU, Together()), []
+        for step in range(40):
+            until = time.process_time() + 0.02
+            while rank == 1 and time.process_time() < until:
+                pass
+            dist.barrier()  # a step is one for all
+            made.count(10)
+            rows.append(made.row(now=step == 39))
+        spent = (time.process_time() - made._cpu_start) * meter.WATTS_PER_CORE
+        results.put((rank, spent, [row and row["energy_joules"] for row in rows]))
+    finally:
+        dist.destroy_process_group()
+
+
+def test_energy_is_that_of_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    workers = [context.Process(target=_metered, args=(rank, 2, str(tmp_path), results)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    found = {rank: (spent, rows) for rank, spent, rows in (results.get(timeout=120) for _ in workers)}
+    for worker in workers:
+        worker.join(30)
+        assert worker.exitcode == 0
+    (idle, first), (busy, second) = found[0], found[1]
+    assert first == second
+    assert busy > 40 * 0.02 * meter.WATTS_PER_CORE
+    assert first[-1] == pytest.approx(idle + busy, rel=0.1)
+    assert 2 <= len([row for row in first if row is not None]) < 30

@@ -28,7 +28,7 @@ from groundup.train.plan.memory import _chain, _update_bytes, moments, predict
 from groundup.train.plan.propose import propose
 from groundup.train.plan.weights import held
 from groundup.train.plan.workload import Workload
-from groundup.train.settings import Checkpointing, OptimizerConfig, ParallelConfig
+from groundup.train.settings import Arithmetic, Checkpointing, EngineConfig, OptimizerConfig, ParallelConfig
 
 ROOT = Path(__file__).parents[2]
 SHAPE: dict[str, Any] = {
@@ -150,6 +150,34 @@ def test_memory_of_a_process_answers_to_the_layout() -> None:
     assert stages.rank == 0, "the first stage holds the most micro-batches"
 
 
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_zero_splits_what_its_stage_says(stage: Any) -> None:
+    def parts(**others: Any) -> Any:
+        engine = EngineConfig(name="deepspeed", stage=stage, **others)
+        workload = Workload(LLAMA_8B, 8192, 64, 1, 10, engine=engine)
+        layout = resolve(workload.parallel, 8, LLAMA_8B)
+        return predict(workload, layout, arithmetic="bf16", device="cuda").parts
+
+    found, whole = parts(), 4 * parameters(LLAMA_8B)
+    moments, piece = 2 * whole / (8 if stage else 1), whole / 8 if stage in (1, 2) else 0
+    assert found["optimizer state"] == pytest.approx(moments + piece)
+    assert found["weights"] == pytest.approx(whole / 8 if stage == 3 else whole)
+    assert ("gathered weights" in found) == (stage == 3)
+    if stage:
+        assert "optimizer state" not in parts(offload="optimizer")
+    if stage == 3:
+        assert "weights" not in parts(offload="all")
+
+
+def test_a_run_that_zero_makes_fit_is_not_refused() -> None:
+    node, zero = find_machine("8xh100"), EngineConfig(name="deepspeed", stage=3)
+    assert not estimate(Workload(LLAMA_8B, 8192, 512, 1, 10, parallel=ParallelConfig(replicate=8)), node).chosen.fits
+    full = ParallelConfig(activation_checkpointing="full")
+    found = estimate(Workload(LLAMA_8B, 8192, 512, 1, 10, parallel=full, engine=zero), node)
+    assert found.chosen.fits and found.proposal.layout.replicate == 8
+    assert any("ZeRO stage 3" in line for line in found.lines())
+
+
 def test_sizes_are_those_of_the_parallel_code_on_thousands_of_processes() -> None:
     """Llama 3 405B on 4,096 processes, and experts on 64, as the parallel code places them on meta tensors."""
     script = [sys.executable, str(ROOT / "benchmarks" / "plan_layouts.py"), "--quick"]
@@ -238,6 +266,9 @@ def test_what_does_not_fit_is_named_with_what_to_change() -> None:
 def test_a_layout_that_makes_no_sense_is_refused_with_the_reason() -> None:
     with pytest.raises(RequestError, match="tensor 3 does not divide"):
         estimate(Workload(shape(), 64, 64, 8, 10, parallel=ParallelConfig(tensor=3)), find_machine("h100"), devices=3)
+    fp8 = Workload(shape(), 64, 64, 8, 10, precision="fp8", parallel=ParallelConfig(tensor=2))
+    with pytest.raises(RequestError, match="leave out parallel"):
+        estimate(fp8, find_machine("h100"), devices=2)
     with pytest.raises(RequestError, match="no layout of 64 processes"):
         estimate(Workload(shape(num_heads=1, num_kv_heads=1), 64, 1, 1, 10), find_machine("8xh100"), nodes=8)
 
@@ -265,6 +296,31 @@ def test_time_cost_and_energy_follow_from_the_arithmetic() -> None:
     unknown = estimate(Workload(LLAMA_8B, 8192, 512, 1, None), machine)
     assert unknown.seconds is None and unknown.as_json()["dollars"] is None
     assert any("known once" in line for line in unknown.lines())
+
+
+@pytest.mark.parametrize("arithmetic", ["fp32", "bf16", "fp16", "fp8"])
+def test_every_arithmetic_is_planned_where_there_are_units_for_it(arithmetic: Arithmetic) -> None:
+    workload = Workload(shape(), 64, 64, 8, 10, precision=arithmetic)
+    found = estimate(workload, find_machine("h100"))
+    assert found.chosen.fits and found.as_json()["arithmetic"] == arithmetic
+    if arithmetic == "fp8":
+        with pytest.raises(RequestError, match="'a100-80' has no fp8 units, only fp32, bf16, fp16"):
+            estimate(workload, find_machine("a100-80"))
+
+
+def test_fp8_keeps_matrices_in_one_byte_and_no_copy_in_two() -> None:
+    wide = shape(intermediate_size=2048)
+    eight, sixteen = (trace(wide, 4, 64, arithmetic=name, device="cuda") for name in ("fp8", "bf16"))  # type: ignore[arg-type]
+    copies = [segments.blocks[0].kept.get("weight copies", 0) for segments in (eight, sixteen)]
+    assert copies[0] < copies[1] / 10, "only norms are left"
+    assert eight.blocks[0].kept_bytes < sixteen.blocks[0].kept_bytes
+
+
+def test_nodes_and_devices_are_told_apart() -> None:
+    lines = estimate(Workload(shape(), 64, 64, 8, 10), find_machine("8xh100"), nodes=4).lines()
+    assert any("4 × 8xh100 (32 devices)" in line for line in lines)
+    lines = estimate(Workload(shape(), 64, 64, 8, 10), find_machine("h100"), nodes=4).lines()
+    assert any("4 × h100:" in line for line in lines)
 
 
 def test_the_command_prints_json_only_and_refuses_in_one_line(tmp_path: Path) -> None:

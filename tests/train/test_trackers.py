@@ -127,6 +127,27 @@ def test_one_that_fails_is_told_of_once_and_left_out(tmp_path: Path, monkeypatch
     assert notes == ["trackio failed (no route to host): it gets no more metrics; training goes on"]
 
 
+def test_one_that_can_not_start_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keyless, working = Recorder("wandb"), Recorder("trackio")
+
+    def refuses(**more: Any) -> None:
+        raise RuntimeError("No API key configured.\nUse `wandb login` to log in.")
+
+    keyless.init = refuses  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "wandb", keyless)
+    monkeypatch.setitem(sys.modules, "trackio", working)
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # importing it fails
+    notes: list[str] = []
+    trackers = start(("wandb", "mlflow", "trackio"), tmp_path, notes)
+    trackers.log(1, {"loss": 1.0})
+    trackers.close()
+    assert keyless.calls == []
+    assert [kind for kind, _ in working.calls] == ["init", "log", "finish"]
+    assert len(notes) == 2
+    assert notes[0].startswith("wandb failed (No API key configured. Use")
+    assert notes[1].startswith("mlflow failed (")
+
+
 def test_a_missing_library_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(

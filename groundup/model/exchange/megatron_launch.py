@@ -6,9 +6,9 @@ Source: Megatron-LM 0.19, ``megatron/training/arguments.py``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from groundup.base.config import Config
 from groundup.base.errors import RequestError
@@ -19,9 +19,15 @@ from groundup.model.exchange.megatron import refuse_what_differs
 class MegatronRun(Config):
     """Data and optimization of a Megatron-LM run, in the numbers that ``pretrain_gpt.py`` takes."""
 
-    tokens: Path = Field(description="token store: the folder of train.bin and train.idx")
+    tokens: tuple[Path, ...] = Field(min_length=1, description="token stores: folders of train.bin and train.idx")
+    weights: tuple[float, ...] = Field(description="each store's share of the rows")
+    mask_documents: bool = Field(False, description="whether the documents of a row don't see each other")
+    build: Literal["transformer_engine", "local"] = Field(
+        "transformer_engine", description="what layers are made of, and so the names of the weights"
+    )
     tokenizer: Path = Field(description="folder of tokenizer.json")
     seq_len: int = Field(gt=1, description="tokens a row")
+    gpus: int = Field(gt=0, description="processes that share the rows of a step")
     micro_batch: int = Field(gt=0, description="rows a pass and process")
     global_batch: int = Field(gt=0, description="rows a step")
     steps: int = Field(gt=0, description="optimizer steps")
@@ -36,14 +42,38 @@ class MegatronRun(Config):
     gradient_clip: float = Field(gt=0, description="largest global norm of the gradient")
     seed: int = Field(ge=0, description="of Megatron's own data order and initial weights")
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.global_batch % (self.gpus * self.micro_batch):
+            raise ValueError("micro_batch times gpus must divide global_batch")
+        if len(self.weights) != len(self.tokens):
+            raise ValueError("one weight for each token store")
+        return self
+
+
+def shares(rows: int, most_gpus: int, most_rows: int) -> tuple[int, int]:
+    """How to split a step's rows evenly: over how many GPUs, and how many rows each takes at once.
+
+    >>> shares(4, 8, 16), shares(24, 8, 2), shares(7, 4, 4)
+    ((4, 1), (8, 1), (1, 1))
+    """
+    gpus = _largest_divisor(rows, most_gpus)
+    return gpus, _largest_divisor(rows // gpus, most_rows)
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    return next(each for each in range(max(1, min(number, limit)), 0, -1) if number % each == 0)
+
 
 def megatron_arguments(config: ModelConfig, run: MegatronRun) -> list[str]:
     """The arguments of ``pretrain_gpt.py`` for this shape, data and optimizer, AdamW in bf16.
 
-    Megatron draws its own order of rows from the same token store. RequestError for what no argument can say.
+    Megatron draws its own order of rows from the same token stores. RequestError for what no argument can say.
     """
     refuse_what_differs(config)
-    return [*_shape_arguments(config), *_rotary_arguments(config), *_run_arguments(run)]
+    if run.mask_documents and (config.positions == "learned" or run.build == "local"):
+        raise RequestError("Megatron-LM keeps documents apart only by Transformer Engine, and with rotary positions")
+    return [*_shape_arguments(config), *_rotary_arguments(config), *_build_arguments(config, run), *_run_arguments(run)]
 
 
 def _shape_arguments(config: ModelConfig) -> list[str]:
@@ -97,10 +127,25 @@ def _rotary_arguments(config: ModelConfig) -> list[str]:
     return arguments
 
 
+def _build_arguments(config: ModelConfig, run: MegatronRun) -> list[str]:
+    """Layers whose weights have the names that ``to_megatron`` gives them."""
+    arguments = _values(transformer_impl=run.build)
+    if config.num_experts and run.build == "transformer_engine":
+        arguments.append("--moe-grouped-gemm")
+    return arguments
+
+
+def _data_arguments(run: MegatronRun) -> list[str]:
+    prefixes = [str(folder / "train") for folder in run.tokens]
+    blend = [word for pair in zip(run.weights, prefixes, strict=True) for word in (f"{pair[0]:.9g}", pair[1])]
+    # By the store's own document lengths; --reset-attention-mask builds a mask that Transformer Engine doesn't read.
+    masking = ["--dataloader-inter-document-masking"] if run.mask_documents else []
+    return ["--train-data-path", *(blend if len(prefixes) > 1 else prefixes), *masking]
+
+
 def _run_arguments(run: MegatronRun) -> list[str]:
     styles = {"warmup_stable_decay": "WSD"}
-    arguments = _values(
-        train_data_path=run.tokens / "train",
+    arguments = _data_arguments(run) + _values(
         tokenizer_type="HuggingFaceTokenizer",
         tokenizer_model=run.tokenizer,
         seq_length=run.seq_len,

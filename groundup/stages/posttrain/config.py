@@ -54,7 +54,7 @@ class SftConfig(StageConfig):
 
     def check(self, node: Node) -> None:
         self.loop.check(f"artifact {node.name!r}")
-        self.engine.check(f"artifact {node.name!r}", self.parallel, self.optimizer)
+        self.engine.check(f"artifact {node.name!r}", self.parallel, self.optimizer, self.loop)
 
     def workload(self, node: Node, records: Mapping[str, Record]) -> Workload:
         """What training asks of a machine; ``records`` are those of artifacts already made, by digest."""
@@ -72,6 +72,7 @@ class SftConfig(StageConfig):
             optimizer=self.optimizer,
             loop=self.loop,
             parallel=self.parallel,
+            engine=self.engine,
             loss="cross_entropy",
         )
 
@@ -112,7 +113,7 @@ class DpoConfig(StageConfig):
 
     def check(self, node: Node) -> None:
         self.loop.check(f"artifact {node.name!r}")
-        self.engine.check(f"artifact {node.name!r}", self.parallel, self.optimizer)
+        self.engine.check(f"artifact {node.name!r}", self.parallel, self.optimizer, self.loop)
 
     def workload(self, node: Node, records: Mapping[str, Record]) -> Workload:
         """What training asks of a machine; ``records`` are those of artifacts already made, by digest."""
@@ -130,6 +131,7 @@ class DpoConfig(StageConfig):
             optimizer=self.optimizer,
             loop=self.loop,
             parallel=self.parallel,
+            engine=self.engine,
             loss="log_probs",
         )
 

@@ -118,7 +118,7 @@ def run(config: DpoConfig, task: Task) -> Outcome:
     if dropped:
         table = tuple((reason, number) for reason, number in sorted(dropped.items()))
         task.show(Table(title="Pairs that did not fit", columns=("what happened", "answers"), rows=table))
-    return Outcome(metrics=metrics)
+    return Outcome(metrics=metrics, device_joules=history.device_joules)
 
 
 def _references(model: Transformer, pairs: Sequence[Pair], config: DpoConfig, pad_id: int, task: Task) -> Tensor:

@@ -53,6 +53,10 @@ class PairSteps:
         """The micro-batches of a step."""
         return self.group(part.of(self.order.step(step)))
 
+    def heaviest(self, part: Part = WHOLE) -> int:
+        """The step with the largest micro-batch."""
+        return self.order.heaviest([2 * pair.length for pair in self.pairs], self.max_tokens, part, rows=2)
+
     def group(self, chosen: Sequence[int]) -> list[PairBatch]:
         """The pairs of these indices in micro-batches of like length."""
         lengths = [2 * self.pairs[index].length for index in chosen]

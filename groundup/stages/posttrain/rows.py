@@ -15,7 +15,7 @@ from groundup.base.seeds import derive
 from groundup.base.units import Span
 from groundup.text.conversation import Message, as_dicts
 from groundup.text.tokenizer import ChatTokens, Tokenizer
-from groundup.train.stream import TokenBatch
+from groundup.train.stream import Part, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,19 @@ class Shuffled:
                 range(len(self.ids)), key=lambda i: derive(self.seed, "order", epoch, self.ids[i])
             )
         return self._kept[epoch]
+
+    def heaviest(self, lengths: Sequence[int], max_tokens: int, part: Part, *, rows: int = 1) -> int:
+        """The step with the largest micro-batch, padding counted, of items of these lengths in ``by_length`` groups.
+
+        An item's length is in ids, of ``rows`` rows together; of each row, one id is no position.
+        """
+
+        def largest(step: int) -> int:
+            own = [lengths[index] for index in part.of(self.step(step))]
+            groups = by_length(own, max_tokens)
+            return max((len(group) * (own[group[-1]] - rows) for group in groups), default=0)
+
+        return max(range(self.num_steps), key=largest)
 
     @cached_property
     def _kept(self) -> dict[int, list[int]]:

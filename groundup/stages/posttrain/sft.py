@@ -52,6 +52,10 @@ class ConversationSteps:
         groups = by_length([len(row.ids) for row in chosen], self.max_tokens)
         return [collate([chosen[index] for index in group], self.pad_id) for group in groups]
 
+    def heaviest(self, part: Part = WHOLE) -> int:
+        """The step with the largest micro-batch."""
+        return self.order.heaviest([len(row.tokens.ids) for row in self.rows], self.max_tokens, part)
+
 
 @dataclass(frozen=True)
 class HeldOutConversations:
@@ -117,7 +121,8 @@ def run(config: SftConfig, task: Task) -> Outcome:
             "health": health_metrics(history),
             "held_out_loss_before": losses[0] if losses else None,
             "held_out_loss_after": losses[-1] if losses else None,
-        }
+        },
+        device_joules=history.device_joules,
     )
 
 

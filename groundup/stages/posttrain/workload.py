@@ -10,7 +10,7 @@ from groundup.artifact.stage import Node
 from groundup.base.errors import RequestError
 from groundup.base.units import Span
 from groundup.train.plan.workload import Trains, Workload
-from groundup.train.settings import LoopConfig, OptimizerConfig, ParallelConfig
+from groundup.train.settings import EngineConfig, LoopConfig, OptimizerConfig, ParallelConfig
 
 
 def workload(
@@ -26,6 +26,7 @@ def workload(
     optimizer: OptimizerConfig,
     loop: LoopConfig,
     parallel: ParallelConfig,
+    engine: EngineConfig,
     loss: Literal["cross_entropy", "log_probs"],
 ) -> Workload:
     """The workload of tuning the model that ``node`` starts from, every row taken to be as long as the context.
@@ -50,6 +51,7 @@ def workload(
         method=optimizer.method,
         precision=loop.precision,
         parallel=parallel,
+        engine=engine,
         loss=loss,
         copies_state=loop.dry_run or loop.checkpoint_in_background,
         averages=loop.average is not None,

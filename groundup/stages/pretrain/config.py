@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from groundup.train.plan.workload import Workload
 
 
+_EXPERTS_PER_TOKEN = 2
+"""As Mixtral (Jiang et al. 2024)."""
+
+
 class PretrainConfig(StageConfig):
     """The model learns to guess the next token, over and over, on the training documents.
 
@@ -53,7 +57,16 @@ class PretrainConfig(StageConfig):
     num_heads: int | None = Field(None, gt=0, description="query heads; hidden_size / 64 if not set")
     num_kv_heads: int | None = Field(None, gt=0, description="key and value heads; num_heads if not set")
     intermediate_size: int | None = Field(None, gt=0, description="feed-forward width; 8/3 of hidden_size if not set")
-    qk_norm: bool = Field(True, description="normalise queries and keys (saved as Qwen3); false is plain Llama")
+    num_experts: int = Field(
+        0, ge=0, description="feed-forward experts a layer, each intermediate_size wide; 0 for one plain feed-forward"
+    )
+    num_experts_per_token: int | None = Field(
+        None, gt=0, description="experts that each token is sent to; 2 if not set and there are experts"
+    )
+    sliding_window: int | None = Field(
+        None, gt=0, description="positions that one may see, itself included; all before it if not set"
+    )
+    qk_norm: bool = Field(True, description="normalise queries and keys (as Qwen3 does); false is plain Llama")
     tie_embeddings: bool = Field(
         False, description="the output projection is the embedding table: fewer parameters, and learns a little worse"
     )
@@ -89,6 +102,9 @@ class PretrainConfig(StageConfig):
             num_heads=self.num_heads,
             num_kv_heads=self.num_kv_heads,
             intermediate_size=self.intermediate_size,
+            num_experts=self.num_experts,
+            num_experts_per_token=self.num_experts_per_token or min(_EXPERTS_PER_TOKEN, self.num_experts),
+            sliding_window=self.sliding_window,
             qk_norm=self.qk_norm,
             tie_embeddings=self.tie_embeddings,
         )
@@ -151,7 +167,7 @@ class PretrainConfig(StageConfig):
                 f"{where}: field 'weights' needs {len(stores)} numbers above zero, one for each of the token stores",
             )
         self.loop.check(where)
-        self.engine.check(where, self.parallel, self.optimizer)
+        self.engine.check(where, self.parallel, self.optimizer, self.loop)
         self._shape(node)
 
     def check_processes(self, node: Node, size: int) -> None:
@@ -186,6 +202,7 @@ class PretrainConfig(StageConfig):
             method=self.optimizer.method,
             precision=self.loop.precision,
             parallel=self.parallel,
+            engine=self.engine,
             copies_state=self.loop.dry_run or self.loop.checkpoint_in_background,
             averages=self.loop.average is not None,
         )

@@ -76,8 +76,10 @@ def run(config: PretrainConfig, task: Task) -> Outcome:
     task.show(*overfit_exhibits(history.validations, unique), *mixture_exhibits(steps))
     task.show(*speed_exhibits(history), *health_exhibits(history))
     return Outcome(
+        device_joules=history.device_joules,
         metrics={
             "parameters": count.parameters(shape),
+            "active_parameters": count.active_parameters(shape),
             "train_tokens": trained,
             "unique_tokens": unique,
             "epochs": round(trained / epoch_tokens, 3),

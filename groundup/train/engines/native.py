@@ -17,7 +17,7 @@ from groundup.model.attention import document_numbers
 from groundup.model.transformer import Transformer
 from groundup.train import precision
 from groundup.train.engines.engine import B, Objective, Sums, Validate
-from groundup.train.fp8 import apply_fp8
+from groundup.train.fp8 import apply_fp8, check_arithmetic
 from groundup.train.objective import PENALTY
 from groundup.train.optim import build_optimizer
 from groundup.train.parallel.batches import at_positions, held_positions, pad_positions, recut, tokens_of
@@ -59,9 +59,8 @@ class NativeEngine(Generic[B]):
         self.precision = precision.resolve(arithmetic, self.device)
         dtype = precision.compute_dtype(self.precision)
         self._scaling = LossScale() if self.precision == "fp16" else None
+        check_arithmetic(self.precision, layout.tensor)
         if self.precision == "fp8":
-            if layout.tensor > 1:
-                raise RequestError("precision fp8 computes whole linear layers: leave out parallel.tensor, or use bf16")
             apply_fp8(model)
         rank = dist.get_rank() if layout.world_size > 1 else 0
         self.part, self.is_main = Part(layout.part(rank), layout.parts), rank == 0

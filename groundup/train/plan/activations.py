@@ -30,8 +30,10 @@ from groundup.model.config import ModelConfig
 from groundup.model.experts import Dispatch, Experts, MoE
 from groundup.model.loss import CHUNK, linear_cross_entropy, target_log_probs
 from groundup.model.transformer import Transformer
+from groundup.train.fp8 import apply_fp8
 from groundup.train.parallel.recompute import apply_recompute
-from groundup.train.settings import Checkpointing
+from groundup.train.precision import compute_dtype
+from groundup.train.settings import Arithmetic, Checkpointing
 
 Kind = Literal["attention", "feed-forward", "norms", "residual stream", "weight copies", "logits"]
 
@@ -97,7 +99,7 @@ def trace(
     rows: int,
     seq_len: int,
     *,
-    arithmetic: str,
+    arithmetic: Arithmetic,
     device: Literal["cpu", "cuda"] = "cpu",
     share: Share = _WHOLE,
     checkpointing: Checkpointing = "none",
@@ -105,17 +107,19 @@ def trace(
 ) -> Segments:
     """Count the segments of a micro-batch of ``rows`` times ``seq_len`` tokens.
 
-    ``arithmetic`` is "fp32", or the name of what autocast computes in: "bf16" or "fp16". ``loss`` is the one that
-    never holds all logits, or log-probabilities target by target (preferences), which does. ``device`` decides which
-    functions a block is made of: fake tensors are always the CPU's, as torch can't fake a GPU that is not there.
+    ``loss`` is the one that never holds all logits, or log-probabilities target by target (preferences), which does.
+    ``device`` decides which functions a block is made of: fake tensors are always the CPU's, as torch can't fake a GPU
+    that is not there. Blocks are counted as they run uncompiled, also in fp8, whose rounding makes more temporaries so.
     """
     kinds = list(dict.fromkeys(config.window(layer) for layer in range(config.num_layers)))
     local = _local(config, share, kinds)
-    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[arithmetic]
+    dtype = None if arithmetic == "fp32" else compute_dtype(arithmetic)
     plain = fused.disabled() if device == "cuda" else nullcontext()
     with FakeTensorMode(allow_non_fake_inputs=True), _quietly(), plain:
         model = Transformer(local)
         _balance(model, config, share)
+        if arithmetic == "fp8":
+            apply_fp8(model)
         if share.tensor > 1:
             _split_by_hooks(model)
         apply_recompute(model, checkpointing)

@@ -3,70 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from groundup.artifact.record import Record
 from groundup.artifact.stage import Node
 from groundup.base.errors import RequestError
-from groundup.base.units import human_bytes, human_count, human_time
-from groundup.model.count import Parameters, parameters_by_part, training_flops_per_token
+from groundup.base.units import human_bytes, human_count
+from groundup.model.count import Parameters, parameters_by_part
 from groundup.train.parallel.layout import resolve as layout_of
-from groundup.train.plan.machine import DOLLARS_PER_KWH, Machine
+from groundup.train.plan.effort import Effort, Family, in_words
+from groundup.train.plan.machine import Machine
 from groundup.train.plan.memory import Device, predict
 from groundup.train.plan.propose import ROOM, Proposal, assess, propose, remedy
-from groundup.train.plan.workload import Trains, Workload
+from groundup.train.plan.workload import Trains, TrainsFamily, Workload
 from groundup.train.precision import resolve
 from groundup.train.settings import ParallelConfig
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A training stage on a machine. Times, cost and energy are None while the length of the run is unknown."""
+class Estimate(Effort):
+    """A training stage on a machine: the run's effort, and what it needs of each process."""
 
-    workload: Workload
-    machine: Machine
-    devices: int
-    mfu: float
+    nodes: int
     parameters: Parameters
-    flops_per_token: int
     chosen: Proposal
     proposal: Proposal
-
-    @property
-    def tokens(self) -> int | None:
-        """Tokens of the run."""
-        return None if self.workload.num_steps is None else self.workload.num_steps * self.workload.step_tokens
-
-    @property
-    def flops(self) -> int | None:
-        """Floating-point operations of the run, model FLOPs: what is computed anew is not counted."""
-        return None if self.tokens is None else self.tokens * self.flops_per_token
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Over all devices, at the assumed share of the peak."""
-        peak = self.machine.peak(self.machine.arithmetic(self.workload.precision))
-        return self.devices * peak * self.mfu / self.flops_per_token
-
-    @property
-    def seconds(self) -> float | None:
-        """Time of the run."""
-        return None if self.tokens is None else self.tokens / self.tokens_per_second
-
-    @property
-    def joules(self) -> float | None:
-        """Energy of the devices; hosts, network and cooling are not in it."""
-        return None if self.seconds is None else self.seconds * self.devices * self.machine.watts
-
-    @property
-    def dollars(self) -> float | None:
-        """Rent, or power where the machine is one's own."""
-        if self.seconds is None or self.joules is None:
-            return None
-        if self.machine.price is None:
-            return self.joules / 3.6e6 * DOLLARS_PER_KWH
-        return self.seconds / 3600 * self.devices * self.machine.price
+    family: Family | None = None
+    """All runs of the stage, where it has several; the rest is of the largest of them."""
 
     @property
     def problem(self) -> str:
@@ -95,18 +59,17 @@ class Estimate:
             "tokens": self.tokens,
             "steps": self.workload.num_steps,
             "step_tokens": self.workload.step_tokens,
-            "flops": self.flops,
             "machine": self.machine.name,
+            "nodes": self.nodes,
             "devices": self.devices,
             "arithmetic": self.machine.arithmetic(self.workload.precision),
             "mfu_assumed": self.mfu,
             "tokens_per_second": self.tokens_per_second,
-            "seconds": self.seconds,
-            "joules": self.joules,
-            "dollars": self.dollars,
+            **self.cost(),
             "layout": _layout_json(self.chosen, self.workload),
             "proposal": _layout_json(self.proposal, self.workload),
             "problem": self.problem or None,
+            "family": None if self.family is None else self.family.as_json(),
         }
 
     def lines(self) -> list[str]:
@@ -119,8 +82,8 @@ class Estimate:
         found = [
             f"parameters  {human_count(size.total)}{active}; embeddings {human_count(tables)} of them",
             f"arithmetic  {human_count(self.flops_per_token)} FLOPs a token{self._run_length()}",
-            f"machine     {self.devices} × {machine.name}: {rate}FLOP/s {arithmetic} dense, "
-            f"{self.mfu:.0%} of it assumed; {machine.source}",
+            f"machine     {self._devices()}: {rate}FLOP/s {arithmetic} dense each, {self.mfu:.0%} of it assumed; "
+            f"{machine.source}",
             f"time        {self._time()}",
             f"layout      {_words(self.chosen, self.workload)}",
             f"memory      {human_bytes(self.chosen.memory.total)} of {human_bytes(machine.memory)} a process, "
@@ -134,7 +97,12 @@ class Estimate:
             word = "proposed" if self.proposal.fits else "nearest"
             needs = human_bytes(self.proposal.memory.total)
             found.append(f"{word:<11} {_words(self.proposal, self.workload)}: {needs} a process")
-        return found
+        return found if self.family is None else [*found, *self.family.lines()]
+
+    def _devices(self) -> str:
+        """``4 × 8xh100 (32 devices)``: nodes first, for a node may hold several devices."""
+        several = f" ({self.devices} device{'s' * (self.devices > 1)})" if self.machine.devices > 1 else ""
+        return f"{self.nodes} × {self.machine.name}{several}"
 
     def _run_length(self) -> str:
         if self.tokens is None or self.flops is None:
@@ -144,10 +112,7 @@ class Estimate:
 
     def _time(self) -> str:
         speed = f"{human_count(self.tokens_per_second)} tokens/s"
-        if self.seconds is None or self.joules is None or self.dollars is None:
-            return speed
-        what = "power" if self.machine.price is None else "rent"
-        return f"{human_time(self.seconds)} at {speed}; {self.joules / 3.6e6:.3g} kWh; ${self.dollars:.2g} for {what}"
+        return speed if self.seconds is None else f"{in_words(self.cost(), self.machine)}; {speed}"
 
 
 def estimate(
@@ -157,16 +122,17 @@ def estimate(
 
     RequestError if the workload's own layout makes no sense on so many processes.
     """
+    machine.peak(machine.arithmetic(workload.precision))  # refuses an arithmetic that it has no units for
     world = nodes * (devices or machine.devices)
     proposal = propose(workload, machine, world)
     own = workload.parallel != ParallelConfig() or world == 1
     return Estimate(
         workload=workload,
         machine=machine,
+        nodes=nodes,
         devices=world,
         mfu=mfu or machine.mfu,
         parameters=parameters_by_part(workload.model),
-        flops_per_token=training_flops_per_token(workload.model, workload.seq_len),
         chosen=assess(workload, machine, world) if own else proposal,
         proposal=proposal,
     )
@@ -202,7 +168,12 @@ def assess_recipe(
         if isinstance(node.config, Trains):
             workload = node.config.workload(node, records)
             try:
-                found[node.name] = estimate(workload, machine, nodes=count, devices=devices, mfu=mfu)
+                one = estimate(workload, machine, nodes=count, devices=devices, mfu=mfu)
+                if isinstance(node.config, TrainsFamily):
+                    runs = node.config.family(node, records)
+                    efforts = {name: Effort(run, machine, one.devices, one.mfu) for name, run in runs.items()}
+                    one = replace(one, family=Family(efforts))
+                found[node.name] = one
             except RequestError as error:
                 found[node.name] = Impossible(str(error))
     return found
@@ -242,6 +213,8 @@ def _layout_json(proposal: Proposal, workload: Workload) -> dict[str, Any]:
 def _words(proposal: Proposal, workload: Workload) -> str:
     layout = proposal.layout
     text = "one process" if layout.world_size == 1 else layout.describe()
+    if workload.engine.name == "deepspeed":
+        text += f", deepspeed ZeRO stage {workload.engine.stage}, offload {workload.engine.offload}"
     if layout.activation_checkpointing != "none":
         text += f", activation checkpointing {layout.activation_checkpointing}"
     rows, count = proposal.rows_per_batch, workload.rows_per_step // (layout.parts * proposal.rows_per_batch)

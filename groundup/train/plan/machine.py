@@ -45,7 +45,7 @@ class Machine(Config):
     def peak(self, arithmetic: Arithmetic) -> float:
         """FLOP/s in an arithmetic; RequestError if the machine has no units for it."""
         if arithmetic not in self.flops:
-            raise RequestError(f"machine {self.name!r} has no {arithmetic} units{nearest(arithmetic, self.flops)}")
+            raise RequestError(f"machine {self.name!r} has no {arithmetic} units, only {', '.join(self.flops)}")
         return self.flops[arithmetic]
 
     def arithmetic(self, precision: PrecisionName) -> Arithmetic:

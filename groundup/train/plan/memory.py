@@ -19,6 +19,8 @@ from groundup.train.parallel.layout import Layout
 from groundup.train.plan.activations import Kind, Segment, Segments, Share, trace
 from groundup.train.plan.weights import Held, Weight, block_weights, end_weights, held, stored_numbers
 from groundup.train.plan.workload import Workload
+from groundup.train.plan.zero import zero_parts
+from groundup.train.settings import Arithmetic
 
 FP32: Final = 4
 
@@ -110,10 +112,12 @@ _MUON_BYTES: Final = 11
 """Bytes for each of them while it does: the batch in fp32, and what five steps of Newton-Schulz hold in bf16."""
 
 
-def predict(workload: Workload, layout: Layout, *, arithmetic: str, device: Device, rank: int | None = None) -> Memory:
+def predict(
+    workload: Workload, layout: Layout, *, arithmetic: Arithmetic, device: Device, rank: int | None = None
+) -> Memory:
     """The peak memory of ``rank``, or of the process that needs the most.
 
-    ``arithmetic`` is "fp32", "bf16" or "fp16". Only the place in the pipeline tells processes apart.
+    Only the place in the pipeline tells processes apart.
     """
     segments = _segments(workload, layout, arithmetic, device)
     if rank is not None:
@@ -131,7 +135,7 @@ def micro_batches(workload: Workload, layout: Layout) -> tuple[int, int]:
     return each, math.ceil(rows / each)
 
 
-def _segments(workload: Workload, layout: Layout, arithmetic: str, device: Device) -> Segments:
+def _segments(workload: Workload, layout: Layout, arithmetic: Arithmetic, device: Device) -> Segments:
     rows, _ = micro_batches(workload, layout)
     whole = trace(
         workload.model,
@@ -150,7 +154,7 @@ def _segments(workload: Workload, layout: Layout, arithmetic: str, device: Devic
     )
 
 
-def _split(segment: Segment, layout: Layout, arithmetic: str) -> Segment:
+def _split(segment: Segment, layout: Layout, arithmetic: Arithmetic) -> Segment:
     """A segment as the layout changes it: what is not kept at the end of forward is missing from all its moments.
 
     Gathered weights come in the arithmetic's type already, so autocast makes no copies. With tensor parallelism norms
@@ -174,7 +178,7 @@ def _split(segment: Segment, layout: Layout, arithmetic: str) -> Segment:
 
 
 def _of_rank(
-    workload: Workload, layout: Layout, segments: Segments, arithmetic: str, device: Device, rank: int
+    workload: Workload, layout: Layout, segments: Segments, arithmetic: Arithmetic, device: Device, rank: int
 ) -> Memory:
     mine = held(workload.model, layout, rank)
     chain = _chain(workload.model, layout, segments, rank)
@@ -200,6 +204,8 @@ def _of_rank(
         "allocator": round(_WASTE[device, arithmetic == "fp32"] * passing),
         "runtime": _RUNTIME[device] + (_OTHERS[device] if layout.world_size > 1 else 0),
     }
+    if workload.engine.name == "deepspeed":
+        parts |= zero_parts(workload.engine, layout.world_size, mine.stored, worst.gradients, device)
     return Memory({name: size for name, size in parts.items() if size}, worst.name, rank)
 
 
@@ -251,7 +257,7 @@ def _chain(model: ModelConfig, layout: Layout, segments: Segments, rank: int) ->
     return chain
 
 
-def _gathered(mine: Held, layout: Layout, arithmetic: str) -> int:
+def _gathered(mine: Held, layout: Layout, arithmetic: Arithmetic) -> int:
     """Whole weights that FSDP holds at once: of the ends all the time, of two blocks (one in use, one on its way)."""
     if not layout.shards_weights:
         return 0

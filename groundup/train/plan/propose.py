@@ -15,6 +15,7 @@ from typing import Final
 
 from groundup.base.errors import RequestError
 from groundup.base.units import human_bytes
+from groundup.train.fp8 import check_arithmetic
 from groundup.train.parallel.layout import Layout, resolve
 from groundup.train.plan.machine import Machine
 from groundup.train.plan.memory import Memory, micro_batches, predict
@@ -38,7 +39,7 @@ class Proposal:
 
 def assess(workload: Workload, machine: Machine, world_size: int) -> Proposal:
     """The workload's own layout on ``world_size`` processes; RequestError if it makes no sense there."""
-    layout = _resolved(workload, workload.parallel, world_size)
+    layout = _resolved(workload, workload.parallel, world_size, machine)
     return _weigh(workload, workload.parallel, layout, machine)
 
 
@@ -48,7 +49,7 @@ def propose(workload: Workload, machine: Machine, world_size: int) -> Proposal:
     reason = ""
     for parallel in _candidates(workload, machine, world_size):
         try:
-            layout = _resolved(workload, parallel, world_size)
+            layout = _resolved(workload, parallel, world_size, machine)
         except RequestError as error:
             reason = reason or str(error)
             continue
@@ -64,7 +65,8 @@ def propose(workload: Workload, machine: Machine, world_size: int) -> Proposal:
     return nearest
 
 
-def _resolved(workload: Workload, parallel: ParallelConfig, world_size: int) -> Layout:
+def _resolved(workload: Workload, parallel: ParallelConfig, world_size: int, machine: Machine) -> Layout:
+    check_arithmetic(machine.arithmetic(workload.precision), parallel.tensor)
     in_pairs = workload.loss == "log_probs"
     items = workload.rows_per_step // 2 if in_pairs else workload.rows_per_step
     return resolve(parallel, world_size, workload.model, rows_per_step=items, in_pairs=in_pairs)
@@ -105,7 +107,7 @@ def _largest(workload: Workload, parallel: ParallelConfig, layout: Layout, machi
 def _candidates(workload: Workload, machine: Machine, world_size: int) -> Iterator[ParallelConfig]:
     node = min(machine.devices, world_size)
     yield ParallelConfig()
-    if world_size == 1:
+    if world_size == 1 or workload.engine.name == "deepspeed":  # whose stages are chosen by hand
         return
     tensors = _divisors(node)
     num_experts = workload.model.num_experts

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 from groundup.artifact.record import Record
 from groundup.artifact.stage import Node
 from groundup.model.config import ModelConfig
-from groundup.train.settings import MethodName, ParallelConfig, PrecisionName
+from groundup.train.settings import EngineConfig, MethodName, ParallelConfig, PrecisionName
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Workload:
     method: MethodName = "adamw"
     precision: PrecisionName = "auto"
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     loss: Literal["cross_entropy", "log_probs"] = "cross_entropy"
     """How predictions are judged: without ever holding all logits, or answer by answer (preferences)."""
     copies_state: bool = True
@@ -47,3 +48,10 @@ class Trains(Protocol):
     """
 
     def workload(self, node: Node, records: Mapping[str, Record]) -> Workload: ...
+
+
+@runtime_checkable
+class TrainsFamily(Protocol):
+    """A stage configuration that trains several models, one after the other: all of them by name."""
+
+    def family(self, node: Node, records: Mapping[str, Record]) -> Mapping[str, Workload]: ...

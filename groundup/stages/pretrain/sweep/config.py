@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from groundup.artifact.record import Record
 from groundup.artifact.stage import Node, need
 from groundup.base.units import Span
+from groundup.model.count import active_parameters
 from groundup.stages.pretrain.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from groundup.train.plan.workload import Workload
 
 _SHARES_OF_DEPTH = (0.25, 0.375, 0.5, 0.75)
 _WIDTH_MULTIPLE = 32
@@ -57,6 +63,29 @@ class SweepConfig(PretrainConfig):
         if tokens is not None:
             fields["horizon"] = Span(float(round(tokens)), "tokens")
         return PretrainConfig(**{**fields, "depth": depth})
+
+    def runs(self, vocab_size: int, max_seq_len: int) -> dict[str, PretrainConfig]:
+        """The family's runs by name. Their lengths count the parameters that a token meets: not the idle experts."""
+        found = {}
+        for depth in self.family_depths():
+            shape = self.member(depth, None).model_config_for(vocab_size, max_seq_len)
+            for ratio in sorted(set(self.tokens_per_parameter)):
+                found[f"depth{depth:03d}-x{ratio:g}"] = self.member(depth, ratio * active_parameters(shape))
+        return found
+
+    def family(self, node: Node, records: Mapping[str, Record]) -> dict[str, Workload]:
+        """What each run asks of a machine, the target's own among them if it is trained."""
+        shape = self._shape(node)
+        found = {
+            name: one.workload(node, records) for name, one in self.runs(shape.vocab_size, shape.max_seq_len).items()
+        }
+        return {**found, f"depth{self.depth:03d}-target": super().workload(node, records)} if self.verify else found
+
+    def workload(self, node: Node, records: Mapping[str, Record]) -> Workload:
+        """That of the largest run: the target's, or without ``verify`` the deepest and longest of the family."""
+        if self.verify:
+            return super().workload(node, records)
+        return max(self.family(node, records).values(), key=lambda one: (one.model.num_layers, one.num_steps or 0))
 
     def check(self, node: Node) -> None:
         super().check(node)

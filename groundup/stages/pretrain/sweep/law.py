@@ -11,6 +11,7 @@ tokens, L nats a token or bits a byte. Arrays in names: R runs, S fits done at o
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,6 +33,8 @@ _LOWEST, _HIGHEST = 0.01, 3.0
 """The range of the exponents: published ones lie between 0.05 and 0.8; near the ends a fit has run away."""
 _ITERATIONS: Final = 300
 _TOLERANCE: Final = 1e-9
+_LARGEST: Final = 700.0
+"""The largest logarithm, either way, whose exponential is neither infinite nor zero."""
 _STUCK: Final = 1e8
 """Damping beyond which a step can't change anything that counts."""
 
@@ -60,10 +63,16 @@ class Law:
         return self.irreducible + self.a * np.power(parameters, -self.alpha) + self.b * np.power(tokens, -self.beta)
 
     def optimum(self, flops: float) -> tuple[float, float]:
-        """The parameters and tokens of least loss with 6 N D = ``flops`` (Hoffmann et al., equation 4)."""
-        balance = (self.alpha * self.a / (self.beta * self.b)) ** (1 / (self.alpha + self.beta))
-        parameters = balance * (flops / 6) ** (self.beta / (self.alpha + self.beta))
-        return parameters, flops / 6 / parameters
+        """The parameters and tokens of least loss with 6 N D = ``flops`` (Hoffmann et al., equation 4).
+
+        Neither is less than one, which the formula alone doesn't say: a law refitted to runs that tell little may have
+        a part that is as good as nothing.
+        """
+        product = math.log(flops / 6)
+        balance = math.log(self.alpha / self.beta) + math.log(self.a) - math.log(self.b)
+        log_parameters = (balance + self.beta * product) / (self.alpha + self.beta)
+        log_parameters = min(max(log_parameters, 0.0), product)
+        return math.exp(log_parameters), math.exp(product - log_parameters)
 
 
 @dataclass(frozen=True)
@@ -235,5 +244,6 @@ def _cost(theta_SP: Array, logs_SR3: Array) -> Array:
 
 
 def _law(theta_P: Array) -> Law:
-    a, b, floor, alpha, beta = theta_P
-    return Law(float(np.exp(floor)), float(np.exp(a)), float(np.exp(b)), float(alpha), float(beta))
+    a, b, floor = np.exp(np.clip(theta_P[:3], -_LARGEST, _LARGEST)).tolist()
+    alpha, beta = theta_P[3:].tolist()
+    return Law(floor, a, b, alpha, beta)

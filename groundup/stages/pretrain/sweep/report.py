@@ -24,6 +24,7 @@ class RunRow:
     flops: float
     loss: float
     seconds: float
+    device_joules: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """``report.json``."""
         prediction = {**asdict(self.prediction), "error": self.prediction.error}
-        # Wall time is a matter of the machine; the payload holds what would come out anywhere.
-        runs = [{key: value for key, value in asdict(row).items() if key != "seconds"} for row in self.runs]
+        # Time and energy are a matter of the machine; the payload holds what would come out anywhere.
+        spent = {"seconds", "device_joules"}
+        runs = [{key: value for key, value in asdict(row).items() if key not in spent} for row in self.runs]
         return {**asdict(self), "level": LEVEL, "runs": runs, "prediction": prediction}
 
     def metrics(self) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def run(config: SweepConfig, task: Task) -> Outcome:
     for path in sorted((task.scratch / "runs").glob("*/metrics.jsonl")):
         shutil.copyfile(path, task.payload / "runs" / f"{path.parent.name}.jsonl")
     task.show(*exhibits(whole, found))
-    return Outcome(metrics=whole.metrics())
+    joules = sum(row.device_joules for row in [*rows, goal])
+    return Outcome(metrics=whole.metrics(), device_joules=joules)
 
 
 def members(config: SweepConfig, stores: Sequence[Artifact], tokenizer: Artifact) -> tuple[list[Member], Member]:
@@ -62,15 +63,14 @@ def members(config: SweepConfig, stores: Sequence[Artifact], tokenizer: Artifact
     epoch = sum(int(store.record.metrics["rows"]) for store in stores) * seq_len
     vocab_size = Tokenizer.load(tokenizer.path).vocab_size
 
-    def member(depth: int, ratio: float | None) -> Member:
-        shape = config.member(depth, None).model_config_for(vocab_size, seq_len)
-        one = config.member(depth, None if ratio is None else ratio * parameters(shape))
+    def member(name: str, one: PretrainConfig) -> Member:
+        shape = one.model_config_for(vocab_size, seq_len)
         length = float(one.horizon_for(shape).tokens(one.rows_per_step(shape) * seq_len, epoch))
-        name = f"depth{depth:03d}" + ("-target" if ratio is None else f"-x{ratio:g}")
         return Member(name, one, shape, length, length * training_flops_per_token(shape, seq_len))
 
-    family = [member(depth, ratio) for depth in config.family_depths() for ratio in set(config.tokens_per_parameter)]
-    return sorted(family, key=lambda one: (one.flops, one.name)), member(config.depth, None)
+    family = [member(name, one) for name, one in config.runs(vocab_size, seq_len).items()]
+    target = member(f"depth{config.depth:03d}-target", config.member(config.depth, None))
+    return sorted(family, key=lambda one: (one.flops, one.name)), target
 
 
 def _train(member: Member, task: Task, clock: _Clock) -> RunRow:
@@ -105,6 +105,7 @@ def _train(member: Member, task: Task, clock: _Clock) -> RunRow:
         flops=float(outcome.metrics["flops"]),
         loss=float(outcome.metrics["validation_bits_per_byte"]),
         seconds=round(time.monotonic() - start, 1),
+        device_joules=outcome.device_joules,
     )
     (payload / "metrics.jsonl").replace(folder / "metrics.jsonl")
     write_json(done, row.__dict__)
