@@ -77,7 +77,7 @@ class Scale:
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
 
 
-FULL = Scale(3, "600k tokens", 2048, 80_000, 16_000, (1e-3, 2e-3, 4e-3, 8e-3), (1, 2, 3))
+FULL = Scale(3, "600k tokens", 2048, 80_000, 16_000, (3e-4, 5e-4, 1e-3, 2e-3), (1, 2, 3))
 QUICK = Scale(2, "100k tokens", 1024, 20_000, 6_000, (2e-3, 6e-3))
 
 

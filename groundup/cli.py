@@ -268,9 +268,31 @@ def list_artifacts(workspace: WorkspaceOption = None, as_json: JsonOption = Fals
         print(f"{names:<24} {row['kind']:<14} {row['digest'][:12]}  {human_bytes(row['bytes']):>10}  {row['created']}")
 
 
-@app.command(epilog="Example:  groundup show base")
-def show(reference: ReferenceArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Show an artifact's record: what it is, what it was made from, what came out."""
+@app.command(
+    epilog="Examples:  groundup show base   ·   groundup show --why index.html   ·   groundup show corpus --why 3f2a9c"
+)
+def show(
+    reference: Annotated[
+        str | None, typer.Argument(help="An artifact: a name, recipe/name, or the start of a digest.")
+    ] = None,
+    why: Annotated[
+        str | None, typer.Option(help="A page by id, record or address: why it is in the corpus, or not.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an artifact's record: what it is, what it was made from, what came out. Or what happened to one page."""
+    if why is not None:
+        from groundup.artifact.why import stories
+
+        found = stories(_store(workspace), why, reference)
+        if as_json:
+            print(json.dumps([story.as_json() for story in found], indent=2, ensure_ascii=False))
+        else:
+            print("\n\n".join("\n".join(story.lines()) for story in found))
+        return
+    if reference is None:
+        raise RequestError("name an artifact, or a page with --why; 'groundup list' tells what there is")
     artifact = _store(workspace).find(reference)
     record = artifact.record.model_dump(mode="json")
     if as_json:

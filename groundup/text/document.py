@@ -14,7 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from groundup.base.errors import DataError
+from groundup.base.errors import ArtifactError, DataError
 
 _STRING: Final = pa.string()
 
@@ -31,10 +31,16 @@ PAGES: Final = _schema(
     ("encoding", _STRING),
     ("url", _STRING),
     ("licence", _STRING),
+    ("date", _STRING),
+    ("headers", _STRING),
     ("content", pa.large_binary()),
-    optional=("encoding", "url"),
+    optional=("encoding", "url", "date", "headers"),
 )
-"""Pages as they came. ``encoding`` is set where it is known (``utf-8`` for text) and null where it must be detected."""
+"""Pages as they came. ``encoding`` is set where it is known (``utf-8`` for text) and null where it must be detected.
+
+``date`` is when a page was captured or written, in ISO 8601. ``headers`` are the HTTP response headers of a page from
+the web as a JSON object with lower-case names: signs that its owner doesn't want it used are among them.
+"""
 
 CORPUS: Final = _schema(
     ("id", _STRING),
@@ -63,6 +69,9 @@ REJECTS: Final = _schema(
 """What was taken away, with its text at that point: ``reason`` is ``step:rule``, ``detail`` has the measured value."""
 
 ROWS_PER_GROUP: Final = 1024
+BYTES_PER_GROUP: Final = 16 << 20
+BYTES_PER_SHARD: Final = 256 << 20
+"""Bytes of content. Row groups are the units of work of later stages, so they are small; shards are for storage."""
 
 
 def document_id(source: str, record: str, content: bytes) -> str:
@@ -84,11 +93,49 @@ def write_rows(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) ->
     The bytes depend on the rows alone: fixed compression, fixed row groups, no time in the metadata.
     """
     count = 0
-    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3, write_page_index=False) as writer:
-        for batch in _batches(rows, ROWS_PER_GROUP):
+    with _writer(path, schema) as writer:
+        for batch, _ in _groups(rows):
             writer.write_table(pa.Table.from_pylist(batch, schema=schema), row_group_size=ROWS_PER_GROUP)
             count += len(batch)
     return count
+
+
+def write_shards(folder: Path, name: str, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
+    """Write rows as ``folder/name/00000.parquet`` and so on, and return their number.
+
+    A row group has at most ROWS_PER_GROUP rows and, but for its last row, BYTES_PER_GROUP of content; a shard is closed
+    at the row group with which it has BYTES_PER_SHARD. One row group is in memory at a time. No rows give one empty
+    shard. The bytes depend on the rows alone.
+    """
+    count = number = 0
+    groups = _groups(rows)
+    group: tuple[list[dict[str, Any]], int] | None = next(groups, ([], 0))
+    while True:
+        path = folder / name / f"{number:05d}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _writer(path, schema) as writer:
+            filled = 0
+            while group is not None and filled < BYTES_PER_SHARD:
+                batch, size = group
+                writer.write_table(pa.Table.from_pylist(batch, schema=schema), row_group_size=ROWS_PER_GROUP)
+                count += len(batch)
+                filled += size
+                group = next(groups, None)
+        if group is None:
+            return count
+        number += 1
+
+
+def tables(folder: Path, name: str) -> list[Path]:
+    """The shards of a table in an artifact (``pages``, ``corpus``, ``rejects``), in order; ArtifactError if none."""
+    found = sorted((folder / name).glob("*.parquet"), key=lambda path: (len(path.name), path.name))
+    if not found:
+        raise ArtifactError(f"{folder} has no table {name!r}; it was made by an older version: make it again")
+    return found
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(path, schema, compression="zstd", compression_level=3, write_page_index=False)
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None, batch_size: int = 256) -> Iterator[dict[str, Any]]:
@@ -108,12 +155,15 @@ def count_rows(path: Path) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
-def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    """(rows of a row group, their bytes): a group ends with ROWS_PER_GROUP rows or BYTES_PER_GROUP bytes."""
     batch: list[dict[str, Any]] = []
+    size = 0
     for row in rows:
         batch.append(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
+        size += sum(len(value) for value in row.values() if isinstance(value, (bytes, str)))
+        if len(batch) == ROWS_PER_GROUP or size >= BYTES_PER_GROUP:
+            yield batch, size
+            batch, size = [], 0
     if batch:
-        yield batch
+        yield batch, size

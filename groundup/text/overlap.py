@@ -90,6 +90,11 @@ class OverlapIndex:
         long_enough = [entry for entry in split if len(entry[2]) >= SHORTEST_ITEM_WORDS]
         return cls(long_enough, len(split) - len(long_enough))
 
+    @property
+    def texts(self) -> list[str]:
+        """The words of each text in the index, joined by spaces."""
+        return [" ".join(words) for _, _, words in self._texts]
+
     def find(self, text: str) -> list[Hit]:
         """The items that ``text`` shares runs with, most shared runs first, ties by benchmark and item."""
         if not self._texts:
@@ -131,10 +136,13 @@ def evidence(documents: Sequence[Sequence[Hit]], most: int = SET_PHRASE_DOCUMENT
     A run that more than ``most`` of the documents hold is a set phrase; a whole item is evidence all the same.
     """
     spread = Counter(run for hits in documents for run in set().union(*(hit.runs for hit in hits)))
-    return [
-        next((hit for hit in hits if hit.whole or any(spread[run] <= most for run in hit.runs)), None)
-        for hits in documents
-    ]
+    phrases = frozenset(run for run, count in spread.items() if count > most)
+    return [evidence_beyond(hits, phrases) for hits in documents]
+
+
+def evidence_beyond(hits: Sequence[Hit], phrases: frozenset[int]) -> Hit | None:
+    """The strongest of a document's hits that is a whole item, or shares a run that is no set phrase."""
+    return next((hit for hit in hits if hit.whole or not hit.runs <= phrases), None)
 
 
 def _runs(words: Sequence[str], lengths: Sequence[int]) -> dict[int, Hashes]:

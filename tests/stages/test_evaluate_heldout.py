@@ -24,7 +24,7 @@ from groundup.stages.evaluate.scores import (
     rounded,
 )
 from groundup.stages.evaluate.verdict import against_chance, bits_words, can_and_cannot
-from groundup.text.document import CORPUS, write_rows
+from groundup.text.document import CORPUS, write_shards
 
 NGRAM = "kneser_ney_5gram"
 
@@ -42,14 +42,13 @@ def test_reads_only_the_held_out_split_in_order(tmp_path: Path) -> None:
          "language": "eng_Latn", "language_score": 1.0, "split": "held_out" if n % 3 == 0 else "train", "chars": 8}
         for n in range(10)
     ]  # fmt: skip
-    path = tmp_path / "corpus.parquet"
-    write_rows(path, CORPUS, rows)
-    found = read_held_out(path)
+    write_shards(tmp_path / "two", "corpus", CORPUS, rows)
+    found = read_held_out(tmp_path / "two")
     assert found.texts == ("text 0 é", "text 3 é", "text 6 é", "text 9 é")
     assert found.bytes.tolist() == [9.0] * 4
-    write_rows(path, CORPUS, [row for row in rows if row["split"] == "train"])
+    write_shards(tmp_path / "one", "corpus", CORPUS, [row for row in rows if row["split"] == "train"])
     with pytest.raises(DataError, match="raise 'held_out' of its curate stage"):
-        read_held_out(path)
+        read_held_out(tmp_path / "one")
 
 
 @pytest.mark.skipif(shutil.which("xz") is None, reason="the xz program is not installed")

@@ -25,7 +25,7 @@ from groundup.model.exchange import huggingface
 from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
 from groundup.stages.evaluate.config import EvaluateConfig
-from groundup.text.document import CORPUS, write_rows
+from groundup.text.document import CORPUS, write_shards
 from groundup.text.shards import num_rows, shuffled_rows, token_dtype, write_store
 from groundup.text.tokenizer import Tokenizer, train_bpe
 
@@ -83,7 +83,7 @@ def make_corpus(folder: Path, held_out: int) -> Artifact:
              "licence": "CC0", "language": "eng_Latn", "language_score": 1.0, "split": split, "chars": len(text)}
         )  # fmt: skip
     folder.mkdir()
-    write_rows(folder / "corpus.parquet", CORPUS, rows)
+    write_shards(folder, "corpus", CORPUS, rows)
     made = record("corpus", "corpus", "curate", folder, {"documents": len(rows)})
     (folder / "rows.json").write_text(json.dumps(rows))
     return made

@@ -20,6 +20,8 @@ def _page(number: int) -> dict[str, object]:
         "encoding": None,
         "url": None,
         "licence": "CC0-1.0",
+        "date": None,
+        "headers": None,
         "content": b"\xff\x00" * number,
     }
 

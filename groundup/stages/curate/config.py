@@ -9,60 +9,20 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field, field_validator
 
 from groundup.artifact.stage import InputRef, Node, StageConfig
-from groundup.base.config import Config, execution
+from groundup.base.config import Config, FileRef, execution
 from groundup.base.errors import missing_extra, nearest
-from groundup.stages.curate.languages import LABELS
+from groundup.stages.curate.engine.executor import ExecutorName
+from groundup.stages.curate.identification.keep import labels
 from groundup.text.benchmark import Benchmark, evaluated
 
-FilterName = Literal["gopher_quality", "gopher_repetition", "fineweb"]
-RedactKind = Literal["email", "ip", "phone", "card", "iban", "ssn"]
+Extractor = Literal["best", "union", "blocks", "resiliparse", "trafilatura"]
+LanguageModel = Literal["py3langid", "lid.176"]
+Kind = Literal["secret", "email", "iban", "card", "national_id", "ip", "phone", "name", "address"]
+Action = Literal["label", "mask", "drop"]
+DEFAULT_KINDS: Final[tuple[Kind, ...]] = ("secret", "email", "iban", "card", "national_id", "ip", "phone")
+"""Names and addresses of people are also in novels and imprints, so they are to be asked for."""
 
-PACKAGES: Final = ("ftfy", "py3langid", "resiliparse")
-
-
-class GopherQuality(Config):
-    """Does this look like running text? Rae et al. 2021 (Gopher), appendix A.1.1; names as in datatrove."""
-
-    min_doc_words: int = Field(50, ge=0, description="fewest words, punctuation not counted")
-    max_doc_words: int = Field(100_000, ge=1, description="most words, punctuation not counted")
-    min_avg_word_length: float = Field(3, ge=0, description="least mean word length in characters")
-    max_avg_word_length: float = Field(10, ge=0, description="greatest mean word length in characters")
-    max_symbol_word_ratio: float = Field(0.1, ge=0, description="most '#' signs, and most ellipses, a word")
-    max_bullet_lines_ratio: float = Field(0.9, ge=0, le=1, description="greatest share of lines that start a list item")
-    max_ellipsis_lines_ratio: float = Field(0.3, ge=0, le=1, description="greatest share of lines that trail off")
-    max_non_alpha_words_ratio: float = Field(
-        0.8, ge=0, le=1, description="least share of words with a letter; the published name says the opposite"
-    )
-    min_stop_words: int = Field(
-        2, ge=0, le=8, description="fewest different words of: the, be, to, of, and, that, have, with"
-    )
-
-
-class GopherRepetition(Config):
-    """Does it repeat itself? Rae et al. 2021 (Gopher), table A1; names as in datatrove. A share above is refused."""
-
-    dup_line_frac: float = Field(0.30, ge=0, le=1, description="greatest share of lines that repeat an earlier one")
-    dup_para_frac: float = Field(0.30, ge=0, le=1, description="greatest share of paragraphs that repeat")
-    dup_line_char_frac: float = Field(0.20, ge=0, le=1, description="greatest share of characters in repeated lines")
-    dup_para_char_frac: float = Field(0.20, ge=0, le=1, description="greatest share of characters in such paragraphs")
-    top_n_grams: tuple[tuple[int, float], ...] = Field(
-        ((2, 0.20), (3, 0.18), (4, 0.16)),
-        description="(n, share): greatest share of characters in the most frequent run of n words",
-    )
-    dup_n_grams: tuple[tuple[int, float], ...] = Field(
-        ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10)),
-        description="(n, share): greatest share of characters in runs of n words that occurred before",
-    )
-
-
-class FineWeb(Config):
-    """Is it prose, or a list? Penedo et al. 2024 (FineWeb), section 3.6; names as in datatrove."""
-
-    line_punct_thr: float = Field(0.12, ge=0, le=1, description="least share of lines that end a sentence")
-    short_line_thr: float = Field(0.67, ge=0, le=1, description="greatest share of short lines")
-    short_line_length: int = Field(30, ge=0, description="a line of at most this many characters is short")
-    char_duplicates_ratio: float = Field(0.01, ge=0, le=1, description="greatest share of characters in repeated lines")
-    new_line_ratio: float = Field(0.3, ge=0, description="most line breaks a word")
+PACKAGES: Final = ("ftfy", "numba", "py3langid", "resiliparse")
 
 
 class NearDuplicates(Config):
@@ -76,6 +36,26 @@ class NearDuplicates(Config):
     )
 
 
+class UrlFilter(Config):
+    """Lists of addresses whose pages are not wanted: of your own, in UT1's format, and a short one that ships."""
+
+    domains: tuple[Annotated[str, FileRef()], ...] = Field((), description="files of domains, or folders of such files")
+    urls: tuple[Annotated[str, FileRef()], ...] = Field((), description="files of whole addresses")
+    banned_words: tuple[Annotated[str, FileRef()], ...] = Field(
+        (), description="files of words of which one in an address is enough"
+    )
+    soft_words: tuple[Annotated[str, FileRef()], ...] = Field((), description="files of words of which several are")
+    soft_threshold: int = Field(2, ge=1, description="how many soft words are enough; FineWeb has 2")
+    shipped: bool = Field(True, description="use the short lists that come with groundup, too")
+
+
+class QualityFilter(Config):
+    """A classifier of quality that was trained on good and bad examples; docs/judging.md."""
+
+    model: Annotated[str, FileRef()] = Field(description="folder of the model")
+    threshold: float | None = Field(None, description="least score; by default the one that the model names")
+
+
 class CurateConfig(StageConfig):
     """Turns raw pages into text worth learning from.
 
@@ -84,32 +64,39 @@ class CurateConfig(StageConfig):
     the model will be examined with. The steps run in a fixed order: extract, repair, identify the language, filter by
     published rules, redact, remove exact and near duplicates, decontaminate, split.
 
-    Nothing goes silently: each page that is dropped is kept in ``rejects.parquet`` with one named reason. The result
-    is the same for any number of workers and any order of the inputs.
+    Nothing goes silently: each page that is dropped is kept in ``rejects/`` with one named reason, and ``ledger/`` has
+    a row for every page. The result is the same for any number of workers and any order of the inputs.
     """
 
     stage: ClassVar[str] = "curate"
     kind: ClassVar[str] = "corpus"
     runner: ClassVar[str] = "groundup.stages.curate.run:run"
+    version: ClassVar[int] = 2
 
     pages: Annotated[tuple[str, ...], InputRef("pages")] = Field(min_length=1, description="the pages to curate")
+    extractor: Extractor = Field("best", description="how the main text of an HTML page is found; docs/extraction.md")
     languages: tuple[str, ...] = Field(
         ("eng_Latn",), min_length=1, description="languages to keep, ISO 639-3 and script, such as eng_Latn"
     )
-    min_language_score: float = Field(
-        0.3, ge=0, le=1, description="least confidence of the language identification, from 0 to 1"
+    language_model: LanguageModel = Field("py3langid", description="the model that identifies languages")
+    min_language_score: float | None = Field(
+        None, ge=0, lt=1, description="least confidence, from 0 to 1; by default one fitted to each language"
     )
-    filters: tuple[FilterName, ...] = Field(
-        ("gopher_quality", "gopher_repetition", "fineweb"), description="the filters to apply, in this order"
+    filters: tuple[str, ...] = Field(
+        ("groundup",), description="sets of filters to apply, in this order; docs/filters.md lists them"
     )
-    gopher_quality: GopherQuality = Field(GopherQuality(), description="thresholds of the Gopher quality rules")
-    gopher_repetition: GopherRepetition = Field(
-        GopherRepetition(), description="thresholds of the Gopher repetition rules"
+    limits: dict[str, dict[str, float]] = Field(
+        {}, description="other limits than those of the sets: filter to limit to value"
     )
-    fineweb: FineWeb = Field(FineWeb(), description="thresholds of the FineWeb rules")
-    redact: tuple[RedactKind, ...] = Field(
-        ("email", "ip", "phone", "card", "iban", "ssn"), description="kinds of personal data to replace by a label"
+    url_lists: UrlFilter | None = Field(None, description="addresses to leave out; none by default")
+    quality: QualityFilter | None = Field(None, description="a classifier of quality; none by default")
+    toxicity: dict[str, float] | None = Field(
+        None, description="adult, slur, toxic, profane to limit (docs/judging.md); {} for all at their own limits"
     )
+    spam: dict[str, float] | None = Field(None, description="signs of spam to limit; {} for all at their own limits")
+    code: dict[str, float] = Field({}, description="other limits for source code, which no rule about prose looks at")
+    redact: tuple[Kind, ...] = Field(DEFAULT_KINDS, description="kinds of personal data to take out")
+    redaction: Action = Field("label", description="put a label in its place, mask it, or drop the document")
     near_duplicates: NearDuplicates | None = Field(
         NearDuplicates(), description="near-duplicate removal; null to keep near duplicates (exact ones always go)"
     )
@@ -119,13 +106,17 @@ class CurateConfig(StageConfig):
     held_out: float = Field(0.05, ge=0, lt=1, description="share of documents set aside for validation, from 0 to 1")
     seed: int = Field(0, description="seed of the split into train and held_out")
     workers: int | None = execution(None, ge=1, description="worker processes; by default one a core")
+    executor: ExecutorName = execution(
+        "local", description="where the work is done: processes of this machine, or Ray (RAY_ADDRESS, or a local one)"
+    )
 
     @field_validator("languages")
     @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _languages(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = labels()
         for label in value:
-            if label not in LABELS.values():
-                hint = nearest(label, LABELS.values())
+            if label not in known:
+                hint = nearest(label, known)
                 raise ValueError(f"unknown language {label!r}{hint if hint.startswith('; did') else ''}")
         return value
 
@@ -140,3 +131,8 @@ class CurateConfig(StageConfig):
         for package in PACKAGES:
             if importlib.util.find_spec(package) is None:
                 raise missing_extra(package, "curate")
+        from groundup.stages.curate.filters.checks import (
+            check_filters,
+        )  # brings the kernels, which list and help don't need
+
+        check_filters(self.filters, self.limits, f"artifact {node.name!r}")

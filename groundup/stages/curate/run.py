@@ -1,198 +1,210 @@
-"""Pages to corpus: every step in order, every rejection counted and kept."""
+"""Pages to corpus, pass by pass; nothing here looks at a text.
+
+1. *clean*: every unit of pages through the pipeline of operators (``pipeline.py``).
+2. *exact*: documents whose texts are equal, met by key in sorted runs.
+3. *near*: documents that are alike, met by band, verified on their shingles.
+4. *finish*: verdicts joined, benchmark items decided on, the tables written in the order of ids.
+
+All intermediate results lie in the task's scratch folder, each whole or absent, so an interrupted run goes on where it
+was, with any number of workers. The corpus is the same, byte for byte, whatever they were.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import pyarrow as pa
+
+from groundup.artifact.ledger import LEDGER
 from groundup.artifact.stage import Outcome, Task
 from groundup.base.errors import DataError
+from groundup.base.files import sha256_file, sha256_json
 from groundup.base.machine import cores
-from groundup.base.seeds import unit_interval
+from groundup.base.units import human_bytes
 from groundup.stages.curate.config import CurateConfig
-from groundup.stages.curate.dedup import Fingerprint, exact_twins, near_twins
-from groundup.stages.curate.document import Document
+from groundup.stages.curate.engine import units
+from groundup.stages.curate.engine.executor import run_jobs
+from groundup.stages.curate.engine.jobs import Done, Job, Work
+from groundup.stages.curate.engine.runs import partitions_for
 from groundup.stages.curate.exhibits import show
-from groundup.stages.curate.verdict import Refusal
-from groundup.stages.curate.workers import WORTH_A_POOL, process_all
+from groundup.stages.curate.passes import near
+from groundup.stages.curate.passes.clean import Clean
+from groundup.stages.curate.passes.decisions import write_decisions
+from groundup.stages.curate.passes.exact import ExactReduce, Partition
+from groundup.stages.curate.passes.finish import Finish, PhraseCount, Place, set_phrases
+from groundup.stages.curate.pipeline import pipeline, steps
+from groundup.stages.curate.summary import summary
 from groundup.text.benchmark import item_id, item_texts, read_rows
-from groundup.text.document import CORPUS, REJECTS, count_rows, write_rows
-from groundup.text.document import read_rows as read_table
-from groundup.text.overlap import OverlapIndex, evidence
+from groundup.text.document import CORPUS, REJECTS, tables, write_rows
+
+UNIT_BYTES: Final = 32 << 20
+PARTITION_BYTES: Final = 64 << 20
+WORTH_A_POOL: Final = 8 << 20
+"""Bytes of pages from which starting processes (more than a second each) pays."""
+
+_OVERLAP_PAGES: Final = 500
+"""Pages that are shown to every rule, to see which rules go together."""
 
 
 def run(config: CurateConfig, task: Task) -> Outcome:
-    """Write ``corpus.parquet`` (ordered by id) and ``rejects.parquet`` (ordered by id)."""
-    tables = sorted((artifact.file("pages.parquet") for artifact in task.inputs["pages"]), key=str)
-    items, index = _index(config, task)
-    documents = _through_own_steps(config, task, tables, index)
-    documents = _without_exact_twins(documents)
-    documents = _without_near_twins(documents, config)
-    documents = _without_items(documents)
-    kept = [document for document in documents if document.refusal is None]
-    if not kept:
-        raise DataError(_all_gone(documents))
-    held_out = held_out_ids([document.id for document in kept], config.held_out, config.seed)
-    write_rows(task.payload / "corpus.parquet", CORPUS, (_corpus_row(one, held_out) for one in kept))
-    rejects = [document for document in documents if document.refusal is not None]
-    write_rows(task.payload / "rejects.parquet", REJECTS, (_reject_row(one) for one in rejects))
-    metrics = _metrics(documents, kept, held_out, items, config)
-    show(task, config, documents, tables, metrics)
-    return Outcome(metrics)
+    """Write ``corpus/``, ``rejects/`` and ``ledger/``, each in shards ordered by id."""
+    passes = Passes(config, task)
+    cleaned = passes.clean()
+    decisions = passes.exact(cleaned)
+    decisions += passes.near(cleaned, decisions)
+    finished, seen = passes.finish(cleaned, decisions)
+    found = summary(seen, [done.facts for done in cleaned], passes.items)
+    if not found.kept:
+        raise DataError(found.all_gone())
+    for name, schema in {"corpus": CORPUS, "rejects": REJECTS, "ledger": LEDGER}.items():
+        _collect(finished, name, schema, task.payload)
+    task.show(*show(found, steps(config)))
+    return Outcome(found.metrics(config.redact))
 
 
-def held_out_ids(ids: Sequence[str], share: float, seed: int) -> frozenset[str]:
-    """Which documents are set aside: those whose hash of seed and id falls below ``share``.
+@dataclass
+class _Pace:
+    """What the progress line says of a pass."""
 
-    A document's side never changes when others come or go. At least one is set aside if any share was asked for and
-    there are two or more, so that there is always something to validate on.
+    task: Task
+    phase: str
+    total: int
+    workers: int
+    done: int = 0
+    peak: int = 0
+
+    def add(self, job: Job, done: Done) -> None:
+        self.done += job.size
+        self.peak = max(self.peak, done.peak_memory)
+        self.task.progress.update(
+            self.phase, self.done, self.total, "B", workers=self.workers, **{"peak memory": human_bytes(self.peak)}
+        )
+
+
+class Passes:
+    """The passes of one run: each takes results of jobs and gives results of jobs."""
+
+    def __init__(self, config: CurateConfig, task: Task) -> None:
+        self.config, self.task = config, task
+        self.home = task.scratch / "jobs"
+        hashes = {
+            path: artifact.record.files[str(path.relative_to(artifact.path))].sha256
+            for artifact in task.inputs["pages"]
+            for path in tables(artifact.path, "pages")
+        }
+        self.units = units.cut(list(hashes.items()), UNIT_BYTES)
+        self.size = sum(unit.size for unit in self.units)
+        self.rows = sum(unit.rows for unit in self.units)
+        self.workers = 1 if self.size < WORTH_A_POOL else config.workers or cores()
+        self.partitions = partitions_for(self.size, PARTITION_BYTES)
+        self.items, texts = self._benchmarks()
+        self.pipeline = pipeline(config, texts, task.files)
+
+    def clean(self) -> list[Done]:
+        """The first pass, over units of pages."""
+        share = min(1.0, _OVERLAP_PAGES / max(1, self.rows))
+        work = Clean(self.pipeline, self.partitions, round(share, 6))
+        return self._do("clean and filter", work, [Job(unit.identity, unit.size, unit) for unit in self.units])
+
+    def exact(self, cleaned: Sequence[Done]) -> list[Path]:
+        """Exact duplicates; the files with the decisions."""
+        done = self._reduce("exact duplicates", ExactReduce(), cleaned, "exact.parquet")
+        return [one.file("decisions.parquet") for one in done]
+
+    def near(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> list[Path]:
+        """Near duplicates among what is left; the file with the decisions."""
+        if self.config.near_duplicates is None:
+            return []
+        spread = self._do("bands", near.BandMap(self.partitions), self._unit_jobs(cleaned, decisions))
+        shared = self._reduce("shared bands", near.BandReduce(), spread, "bands.parquet")
+        found = near.candidates(shared)
+        wanted = found.wanted()
+        jobs = [
+            Job(
+                {"kept": cleaned[number].hashes["kept.parquet"], "rows": sha256_json(rows.tolist())},
+                len(rows),
+                (cleaned[number].file("kept.parquet"), rows),
+            )
+            for number, rows in wanted.items()
+        ]
+        sets = self._do("shingles", near.ShingleMap(self.config.near_duplicates.shingle_words), jobs)
+        folders = {number: done.folder for number, done in zip(wanted, sets, strict=True)}
+        store = near.DiskShingles(folders, found.unit, found.places())
+        path = self.home / "near.parquet"
+        write_decisions(path, near.near_decisions(found, store, self.config.near_duplicates.min_jaccard))
+        return [path]
+
+    def finish(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> tuple[list[Done], list[Mapping[str, Any]]]:
+        """The tables by partition of ids, and what was counted in each."""
+        config = self.config
+        jobs = self._unit_jobs(cleaned, decisions)
+        phrases = set_phrases([done.facts for done in self._do("benchmark items", PhraseCount(), jobs)])
+        placed = self._do("verdicts", Place(self.partitions, phrases, config.held_out, config.seed), jobs)
+        forced = _forced([done.facts for done in placed], config.held_out)
+        work = Finish(config.held_out, config.seed, forced, self.pipeline.digest)
+        done = self._reduce("corpus", work, placed, "documents.parquet")
+        return done, [one.facts for one in done]
+
+    # -- how jobs are made and done ----------------------------------------------------------------------------
+
+    def _do(self, phase: str, work: Work, jobs: Sequence[Job]) -> list[Done]:
+        pace = _Pace(self.task, phase, sum(job.size for job in jobs), self.workers)
+        report: Callable[[int, Done], None] = lambda number, done: pace.add(jobs[number], done)  # noqa: E731
+        return run_jobs(work, jobs, self.home, workers=self.workers, executor=self.config.executor, report=report)
+
+    def _reduce(self, phase: str, work: Work, mapped: Sequence[Done], name: str) -> list[Done]:
+        runs = [done.file(name) for done in mapped]
+        hashes = [done.hashes[name] for done in mapped]
+        size = sum(path.stat().st_size for path in runs) // self.partitions
+        jobs = [
+            Job({"runs": sha256_json(hashes), "partition": number}, max(1, size), Partition(number, runs))
+            for number in range(self.partitions)
+        ]
+        return self._do(phase, work, jobs)
+
+    def _unit_jobs(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> list[Job]:
+        decided = sha256_json([sha256_file(path) for path in decisions])
+        return [
+            Job(
+                {"unit": number, "kept": done.hashes["kept.parquet"], "decisions": decided},
+                max(1, done.file("kept.parquet").stat().st_size),
+                near.UnitInput(number, done.file("kept.parquet"), decisions),
+            )
+            for number, done in enumerate(cleaned)
+        ]
+
+    def _benchmarks(self) -> tuple[dict[str, int], tuple[tuple[str, str, str], ...]]:
+        """How many items each benchmark has, and (benchmark, item id, text) of all of them."""
+        counts = Counter[str]()
+        texts: list[tuple[str, str, str]] = []
+        for benchmark in self.config.decontaminate or ():
+            rows = read_rows(self.task.files[benchmark.rows])
+            counts[benchmark.name] += len(rows)
+            for number, row in enumerate(rows, 1):
+                texts += [(benchmark.name, item_id(row, number), text) for text in item_texts(benchmark.name, row)]
+        return dict(counts), tuple(texts)
+
+
+def _forced(facts: Sequence[Mapping[str, Any]], share: float) -> str:
+    """The document that is held out although its hash says otherwise: where a share was asked for and none fell below.
+
+    Validation needs something to look at, as long as there is something left to learn from.
     """
-    places = {name: unit_interval(seed, "held_out", name) for name in ids}
-    chosen = {name for name, place in places.items() if place < share}
-    if not chosen and share > 0 and len(places) > 1:
-        chosen = {min(places, key=lambda name: (places[name], name))}
-    return frozenset(chosen)
+    if share <= 0 or sum(one["held_out"] for one in facts) or sum(one["staying"] for one in facts) < 2:
+        return ""
+    return str(min(tuple(one["first"]) for one in facts)[1])
 
 
-def _index(config: CurateConfig, task: Task) -> tuple[dict[str, int], OverlapIndex]:
-    counts: dict[str, int] = {}
-    texts = []
-    for benchmark in config.decontaminate or ():
-        rows = read_rows(task.files[benchmark.rows])
-        counts[benchmark.name] = counts.get(benchmark.name, 0) + len(rows)
-        for number, row in enumerate(rows, 1):
-            texts += [(benchmark.name, item_id(row, number), text) for text in item_texts(benchmark.name, row)]
-    return counts, OverlapIndex.build(texts)
-
-
-def _through_own_steps(config: CurateConfig, task: Task, tables: Sequence[Path], index: OverlapIndex) -> list[Document]:
-    """Every page after the steps that need it alone, ordered by id whatever the order of inputs."""
-    total = sum(count_rows(table) for table in tables)
-    size = sum(table.stat().st_size for table in tables)
-    workers = 1 if size < WORTH_A_POOL else config.workers or cores()
-    documents = []
-    for document in process_all(_pages(tables), config, index, workers):
-        documents.append(document)
-        task.progress.update("clean and filter", len(documents), total, "documents")
-    return sorted(documents, key=lambda document: document.id)
-
-
-def _pages(tables: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    for table in tables:
-        yield from read_table(table, batch_size=64)
-
-
-def _alive(documents: Sequence[Document]) -> tuple[list[int], list[Fingerprint]]:
-    places = [place for place, document in enumerate(documents) if document.keys is not None]
-    return places, [keys for document in documents if (keys := document.keys) is not None]
-
-
-def _without_exact_twins(documents: list[Document]) -> list[Document]:
-    places, prints = _alive(documents)
-    after = list(documents)
-    for twin in exact_twins(prints):
-        place, survivor = places[twin.dropped], prints[twin.kept].id
-        after[place] = documents[place].dropped("exact_dedup", Refusal("duplicate", f"of {survivor}"))
-    return after
-
-
-def _without_near_twins(documents: list[Document], config: CurateConfig) -> list[Document]:
-    if config.near_duplicates is None:
-        return documents
-    places, prints = _alive(documents)
-    after = list(documents)
-    for twin in near_twins(prints, config.near_duplicates.min_jaccard):
-        place, survivor = places[twin.dropped], prints[twin.kept].id
-        detail = f"of {survivor} (Jaccard similarity {twin.jaccard:.3f})"
-        after[place] = documents[place].dropped("near_dedup", Refusal("near_duplicate", detail))
-    return after
-
-
-def _without_items(documents: list[Document]) -> list[Document]:
-    places, _ = _alive(documents)
-    after = list(documents)
-    for place, hit in zip(places, evidence([documents[place].hits for place in places]), strict=True):
-        if hit is None:
-            after[place] = replace(documents[place], hits=())
-        else:
-            detail = f"item {hit.item_id}: {hit.ngrams} shared runs of words{', a whole text' if hit.whole else ''}"
-            dropped = documents[place].dropped("decontaminate", Refusal(hit.benchmark, detail))
-            after[place] = replace(dropped, hits=(hit,))
-    return after
-
-
-def _all_gone(documents: Sequence[Document]) -> str:
-    if not documents:
-        return "there are no pages to curate"
-    reasons = Counter(document.reason for document in documents)
-    reason, count = min(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
-    return (
-        f"no document is left of {len(documents)}; most ({count}) were dropped by {reason}: "
-        "look at the pages, or loosen that rule"
-    )
-
-
-def _corpus_row(document: Document, held_out: frozenset[str]) -> dict[str, Any]:
-    return {
-        "id": document.id,
-        "text": document.text,
-        "source": document.source,
-        "record": document.record,
-        "url": document.url,
-        "licence": document.licence,
-        "language": document.language,
-        "language_score": document.language_score,
-        "split": "held_out" if document.id in held_out else "train",
-        "chars": len(document.text),
-    }
-
-
-def _reject_row(document: Document) -> dict[str, Any]:
-    assert document.refusal is not None
-    return {
-        "id": document.id,
-        "source": document.source,
-        "record": document.record,
-        "step": document.step,
-        "reason": document.reason,
-        "detail": document.refusal.detail,
-        "text": document.text,
-    }
-
-
-def _metrics(
-    documents: Sequence[Document],
-    kept: Sequence[Document],
-    held_out: frozenset[str],
-    items: dict[str, int],
-    config: CurateConfig,
-) -> dict[str, Any]:
-    """Counts that belong to the result; the keys are sorted, so that equal results print equally."""
-    found = Counter(document.source for document in documents)
-    left = Counter(document.source for document in kept)
-    chars = Counter[str]()
-    redactions = Counter[str](dict.fromkeys(config.redact, 0))
-    for document in kept:
-        chars[document.source] += len(document.text)
-        redactions.update(document.redactions or {})
-    leaks = Counter(hit.benchmark for document in documents for hit in document.hits if document.refusal)
-    rejected = Counter(document.reason for document in documents if document.refusal)
-    return {
-        "documents_in": len(documents),
-        "documents": len(kept),
-        "held_out": len(held_out),
-        "page_bytes": sum(document.page_bytes for document in documents),
-        "text_bytes": sum(len(document.text.encode()) for document in kept),
-        "chars": sum(chars.values()),
-        "rejected": dict(sorted(rejected.items())),
-        "redactions": dict(sorted(redactions.items())),
-        "sources": {
-            source: {"pages": found[source], "documents": left[source], "chars": chars[source]}
-            for source in sorted(found)
-        },
-        "contamination": {name: {"items": items[name], "documents": leaks[name]} for name in sorted(items)},
-        "languages": dict(sorted(Counter(document.language for document in documents).items())),
-    }
+def _collect(finished: Sequence[Done], name: str, schema: pa.Schema, payload: Path) -> None:
+    """Move the partitions that hold something into ``name/00000.parquet`` and on; an empty table if none does."""
+    (payload / name).mkdir()
+    found = [path for done in finished if (path := done.file(f"{name}.parquet")).is_file()]
+    for number, path in enumerate(found):
+        shutil.move(path, payload / name / f"{number:05d}.parquet")
+    if not found:
+        write_rows(payload / name / "00000.parquet", schema, ())

@@ -19,7 +19,7 @@ from groundup.base.errors import DataError
 from groundup.infer.engine import Engine
 from groundup.stages.evaluate.ngram import NgramModel
 from groundup.stages.evaluate.windows import windows
-from groundup.text.document import read_rows
+from groundup.text.document import read_rows, tables
 from groundup.text.tokenizer import Tokenizer
 
 Floats = npt.NDArray[np.float64]
@@ -43,8 +43,8 @@ class HeldOut:
 
 
 def read_held_out(corpus: Path) -> HeldOut:
-    """The rows of ``corpus.parquet`` with split ``held_out``; DataError if there is none."""
-    rows = read_rows(corpus, ["source", "text", "split"])
+    """The documents of a corpus (the folder of its artifact) with split ``held_out``; DataError if there is none."""
+    rows = (row for path in tables(corpus, "corpus") for row in read_rows(path, ["source", "text", "split"]))
     kept = [(row["source"], row["text"]) for row in rows if row["split"] == "held_out" and row["text"]]
     if not kept:
         raise DataError("the corpus has no held-out documents to predict; raise 'held_out' of its curate stage")

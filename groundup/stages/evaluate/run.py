@@ -36,7 +36,7 @@ def run(config: EvaluateConfig, task: Task) -> Outcome:
     tokenizer = Tokenizer.load(models[0].path)
     held_out, documents = None, None
     if BITS_PER_BYTE in config.tasks:
-        held_out = read_held_out(task.input("corpus").file("corpus.parquet"))
+        held_out = read_held_out(task.input("corpus").path)
         documents = encode(held_out, tokenizer)
         check_encoding(documents, task.input("corpus"), tokens)
     with _harness(config, task) as harness:

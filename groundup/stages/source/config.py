@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -39,17 +40,86 @@ class Supply(Config):
         return data
 
 
-class SourceFile(Supply):
-    """Pages to read: one file, a folder of files, or an archive of files (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip)."""
+Format = Literal[
+    "auto", "html", "text", "markdown", "jsonl", "parquet", "warc", "arc", "wikipedia", "code", "mbox", "maildir",
+    "stackexchange", "threads", "pdf", "huggingface",
+]  # fmt: skip
 
-    format: Literal["auto", "html", "text", "markdown", "jsonl"] = Field(
-        "auto", description="what the files hold; auto goes by the ending of each name"
+
+class SourceFile(Supply):
+    """Pages to read: a file, a folder of files, an archive of files (.tar, .zip, and compressed), an address such as
+    s3://bucket/folder that fsspec can open, or a data set of the Hugging Face hub (hf://owner/name).
+
+    Any file may be compressed (.gz, .bz2, .xz, .zst).
+    """
+
+    path: Annotated[str, FileRef()] = Field(
+        "", description="path of the file or folder; an address (s3://, https://, hf://) goes to 'url' or 'dataset'"
     )
-    text_field: str = Field("text", description="field of a JSONL row that holds the text")
-    title_field: str | None = Field(None, description="field of a JSONL row that names it in records; else its line")
+    url: str = Field("", description="address of a file, a folder or a pattern with *, in place of a path")
+    dataset: str = Field(
+        "", description="data set of the Hugging Face hub, or a folder laid out as one, in place of a path"
+    )
+    subset: str | None = Field(None, description="configuration of the data set; its default one otherwise")
+    split: str = Field("train", description="split of the data set")
+    revision: str | None = Field(None, description="commit of the data set, so that a later run reads the same rows")
+    format: Format = Field("auto", description="what the files hold; auto goes by the ending of each name")
+    text_field: str = Field("text", description="field of a JSONL or Parquet row that holds the text")
+    title_field: str | None = Field(None, description="field of a row that names it in records; else its line")
+    rows: Literal["text", "markdown", "html"] = Field("text", description="what the text of a row is")
     split_headings: bool = Field(
         False, description="make each section under a Markdown heading a page of its own (chapters of a book)"
     )
+    verify_digests: bool = Field(
+        False, description="leave out records of a WARC whose content doesn't match the digest beside it; a bit slower"
+    )
+    namespaces: tuple[int, ...] = Field((0,), description="namespaces of a wiki whose pages are kept; 0 has articles")
+    wikitext: Literal["text", "raw"] = Field(
+        "text", description="turn wikitext into plain text, or keep it as it is (media type text/x-wiki)"
+    )
+
+    def file_paths(self) -> Iterator[str]:
+        """The local path, if it is one."""
+        return (path for path in super().file_paths() if path)
+
+    def identity(self, hashes: Mapping[str, str]) -> dict[str, Any]:
+        """The fields that define the result; what lies at an address counts by the address."""
+        return super().identity({"": "", **hashes})
+
+    @property
+    def place(self) -> str:
+        """What was named, for messages: the path, or the address without what follows a question mark."""
+        return self.path or self.url.partition("?")[0] or f"hf://{self.dataset}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: object) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        fields = dict(data)
+        path = fields.get("path")
+        if isinstance(path, str) and "://" in path:
+            del fields["path"]
+            if path.startswith("hf://"):
+                fields["dataset"] = path.removeprefix("hf://").removeprefix("datasets/")
+            else:
+                fields["url"] = path
+        if fields.get("dataset"):
+            fields.setdefault("format", "huggingface")
+        named = fields.get("path") or fields.get("url") or fields.get("dataset")
+        if isinstance(named, str) and not fields.get("name"):
+            fields["name"] = PurePath(named.partition("?")[0]).name
+        return fields
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if sum(map(bool, (self.path, self.url, self.dataset))) != 1:
+            raise ValueError("name one place: 'path', 'url' or 'dataset'")
+        if (self.format == "huggingface") != bool(self.dataset):
+            raise ValueError("'format: huggingface' goes with 'dataset', and with nothing else")
+        if urlsplit(self.url).password:
+            raise ValueError("an address must not hold a password: put it where the storage's client looks for one")
+        return self
 
 
 class _Files(StageConfig):
@@ -68,16 +138,27 @@ class SourceConfig(_Files):
     Nothing is cleaned here: HTML keeps its bytes, so that a better extraction can be run later on the same pages.
     What this stage adds is the paper trail. Every page gets an id that depends on its content and origin, and every
     file must name its licence and where it came from; both follow the text into each model that is trained on it.
+    What can't be read is counted by reason, and the rest of the file is read all the same.
     """
+
+    version: ClassVar[int] = 2
 
     stage: ClassVar[str] = "source"
     kind: ClassVar[str] = "pages"
     runner: ClassVar[str] = "groundup.stages.source.run:run"
 
     files: tuple[SourceFile, ...] = Field(min_length=1, description="the files, folders and archives to read")
+    strict: bool = Field(False, description="stop at the first damaged file or bad row, in place of counting it")
     max_page_size: ByteSize = Field(
         ByteSize.parse("8 MiB"), description="a longer page or row is left out and counted, such as '8 MiB'"
     )
+    max_member: ByteSize = Field(
+        ByteSize.parse("256 GiB"), description="bytes that a file in an archive may unpack to, such as '1 GiB'"
+    )
+    max_unpacked: ByteSize = Field(
+        ByteSize.parse("4 TiB"), description="bytes that a compressed file or archive may unpack to in all"
+    )
+    max_ratio: float = Field(200.0, gt=1, description="times its size that a file may unpack to, beyond 64 MiB")
 
 
 class _Dialogues(_Files):

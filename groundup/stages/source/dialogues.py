@@ -14,7 +14,7 @@ from groundup.artifact.terms import Terms
 from groundup.base.errors import DataError
 from groundup.base.seeds import unit_interval
 from groundup.stages.source.config import ConversationsConfig, PreferencesConfig, Supply
-from groundup.stages.source.pages import json_rows
+from groundup.stages.source.readers.rows import json_rows
 from groundup.stages.source.run import draw, supply_terms
 from groundup.stages.source.unpack import members
 from groundup.text.benchmark import Benchmark, item_id, item_texts, read_rows

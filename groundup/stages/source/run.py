@@ -1,104 +1,203 @@
-"""Read the files of a source stage into ``pages.parquet``."""
+"""Read the files of a source stage into ``pages/NNNNN.parquet``, and what was left out into ``left_out.jsonl``."""
 
 from __future__ import annotations
 
+import hashlib
 import heapq
+import pickle
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
-from groundup.artifact.exhibit import Table
+from groundup.artifact.exhibit import Exhibit, Table
 from groundup.artifact.stage import Outcome, Task
 from groundup.artifact.terms import SourceTerms, Terms
 from groundup.base.errors import DataError
 from groundup.base.files import sha256_path
 from groundup.base.seeds import unit_interval
-from groundup.base.units import human_bytes
+from groundup.base.units import human_bytes, human_count
 from groundup.stages.source.config import SourceConfig, SourceFile, Supply
-from groundup.stages.source.pages import Page, pages_of
-from groundup.text.document import PAGES, document_id, write_rows
+from groundup.stages.source.pages import pages_of
+from groundup.stages.source.places import Meter, Place, Skip, local, remote
+from groundup.stages.source.readers.reading import Page, Reading
+from groundup.stages.source.unpack import Rules
+from groundup.text.conversation import write_jsonl
+from groundup.text.document import PAGES, write_shards
 
 T = TypeVar("T")
+
+_IN_MEMORY: Final = 64 << 20
+_SHOWN_REASONS: Final = 12
+_DAMAGE: Final = ("damaged", "truncated", "wrong_length", "unpacks_too_far", "unreadable", "encrypted")
+
+
+@dataclass
+class _Taken:
+    """What one source gave."""
+
+    reading: Reading
+    pages: int = 0
+    bytes: int = 0
+    ids: Any = field(default_factory=hashlib.sha256)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        whole = {**self.reading.tally, "found": self.reading.found, "pages": self.pages, "bytes": self.bytes}
+        return dict(sorted(whole.items()))
 
 
 def run(config: SourceConfig, task: Task) -> Outcome:
     """Write every page; the terms and the counts of each file go into the outcome."""
-    tallies: dict[str, Counter[str]] = {file.name: Counter() for file in config.files}
-    written = write_rows(task.payload / "pages.parquet", PAGES, _all_rows(config, task, tallies))
-    for file in config.files:
-        if not tallies[file.name]["pages"]:
-            raise DataError(f"{file.path} gave no pages{_why(tallies[file.name])}")
-    counts = {file.name: dict(sorted(tallies[file.name].items())) for file in config.files}
-    terms = [supply_terms(file, task, tallies[file.name]["pages"]) for file in config.files]
-    task.show(_table(config, tallies))
-    total = sum(tally["bytes"] for tally in tallies.values())
-    return Outcome({"pages": written, "bytes": total, "sources": counts}, Terms.union([Terms(sources=tuple(terms))]))
+    taken = {file.name: _Taken(_reading(config, file, task)) for file in config.files}
+    written = write_shards(task.payload, "pages", PAGES, _all_rows(config, task, taken))
+    listed = ((name, one) for name, each in taken.items() for one in each.reading.listed)
+    write_jsonl(task.payload / "left_out.jsonl", ({"source": name, **vars(one)} for name, one in listed))
+    terms = tuple(_terms(file, task, taken[file.name]) for file in config.files)
+    task.show(*_exhibits(config, taken))
+    total = sum(one.bytes for one in taken.values())
+    counts = {name: one.counts for name, one in taken.items()}
+    return Outcome({"pages": written, "bytes": total, "sources": counts}, Terms.union([Terms(sources=terms)]))
 
 
 def supply_terms(file: Supply, task: Task, documents: int) -> SourceTerms:
-    """The terms under which a file entered."""
+    """The terms under which a local file entered."""
     sha256 = sha256_path(task.files[file.path])
     return SourceTerms(source=file.name, licence=file.licence, origin=file.origin, sha256=sha256, documents=documents)
 
 
-def draw(items: Iterable[tuple[str, T]], file: Supply) -> Iterator[tuple[str, T]]:
+def _terms(file: SourceFile, task: Task, taken: _Taken) -> SourceTerms:
+    """The same for any source: what came from an address is known by the hash of its pages' ids."""
+    if file.path:
+        return supply_terms(file, task, taken.pages)
+    sha256 = taken.ids.hexdigest()
+    return SourceTerms(source=file.name, licence=file.licence, origin=file.origin, sha256=sha256, documents=taken.pages)
+
+
+def draw(items: Iterable[tuple[str, T]], file: Supply, folder: Path | None = None) -> Iterator[tuple[str, T]]:
     """At most ``file.limit`` of the (record, item) pairs, drawn by a hash of the record, in their order.
 
     Which are drawn depends on seed, name and record alone: more rows in the file change the draw only by entering it.
+    Candidates beyond what is small wait in a file in ``folder``, so that a large limit takes disk and no memory.
     """
     if file.limit is None:
         yield from items
         return
-    keyed = ((unit_interval(file.seed, "limit", file.name, pair[0]), at, pair) for at, pair in enumerate(items))
-    smallest = heapq.nsmallest(file.limit, keyed, key=lambda entry: entry[:2])
-    for _, _, pair in sorted(smallest, key=lambda entry: entry[1]):
-        yield pair
+    heap: list[tuple[float, int, int]] = []  # the least unit interval is drawn: a heap of negatives has the worst first
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder) if folder else None) as store:
+        for at, pair in enumerate(items):
+            key = -unit_interval(file.seed, "limit", file.name, pair[0])
+            if len(heap) == file.limit and (key, -at) < heap[0][:2]:
+                continue
+            entry = (key, -at, store.tell())
+            pickle.dump(pair, store, pickle.HIGHEST_PROTOCOL)
+            if len(heap) < file.limit:
+                heapq.heappush(heap, entry)
+            else:
+                heapq.heapreplace(heap, entry)
+        for _, _, place in sorted(heap, key=lambda entry: -entry[1]):
+            store.seek(place)
+            yield pickle.load(store)
 
 
-def _all_rows(config: SourceConfig, task: Task, tallies: dict[str, Counter[str]]) -> Iterator[dict[str, Any]]:
+def _reading(config: SourceConfig, file: SourceFile, task: Task) -> Reading:
+    rules = Rules(int(config.max_member), int(config.max_unpacked), config.max_ratio)
+    return Reading(file, int(config.max_page_size), config.strict, rules, str(task.scratch))
+
+
+def _places(file: SourceFile, task: Task, skip: Skip, meter: Meter) -> list[Place]:
+    if file.path:
+        return list(local(task.files[file.path], skip, meter))
+    return list(remote(file.url, meter)) if file.url else []
+
+
+def _all_rows(config: SourceConfig, task: Task, taken: dict[str, _Taken]) -> Iterator[dict[str, Any]]:
+    meter = Meter()
+    places = {file.name: _places(file, task, taken[file.name].reading.skip, meter) for file in config.files}
+    meter.total = sum(place.size for found in places.values() for place in found)
     done = 0
     for number, file in enumerate(config.files, 1):
-        tally = tallies[file.name]
-        found = _counted(pages_of(file, task.files[file.path], int(config.max_page_size), tally), tally)
-        for record, page in draw(((page.record, page) for page in found), file):
-            tally["pages"] += 1
-            tally["bytes"] += len(page.content)
+        one = taken[file.name]
+        phase = f"{number}/{len(config.files)} {file.name}"
+        found = ((page.record, (name, page)) for name, page in pages_of(places[file.name], one.reading))
+        watched = _watched(found, phase, meter, task, one)
+        for _, (name, page) in draw(watched, file, task.scratch):
+            one.pages += 1
+            one.bytes += len(page.content)
+            one.ids.update(name.encode())
             done += 1
-            task.progress.update(f"{number}/{len(config.files)} {file.name}", done, done, "pages")
-            yield {
-                "id": document_id(file.name, record, page.content),
-                "source": file.name,
-                "record": record,
-                "media_type": page.media_type,
-                "encoding": page.encoding,
-                "url": page.url,
-                "licence": file.licence,
-                "content": page.content,
-            }
+            yield _row(name, page, file)
+        _check(file, one, task)
 
 
-def _counted(pages: Iterable[Page], tally: Counter[str]) -> Iterator[Page]:
-    for page in pages:
-        tally["found"] += 1
-        yield page
+def _watched(items: Iterable[T], phase: str, meter: Meter, task: Task, one: _Taken) -> Iterator[T]:
+    """The items, with the progress shown: packed bytes read of all, where their number is known, else pages."""
+    for item in items:
+        if meter.total:
+            pages = human_count(one.reading.found)
+            task.progress.update(phase, min(meter.done, meter.total) / 1e6, meter.total / 1e6, "MB", pages=pages)
+        else:
+            task.progress.update(phase, one.reading.found, one.reading.found, "pages")
+        yield item
+
+
+def _row(name: str, page: Page, file: SourceFile) -> dict[str, Any]:
+    return {
+        "id": name,
+        "source": file.name,
+        "record": page.record,
+        "media_type": page.media_type,
+        "encoding": page.encoding,
+        "url": page.url,
+        "licence": file.licence,
+        "date": page.date,
+        "headers": page.headers,
+        "content": page.content,
+    }
+
+
+def _check(file: SourceFile, one: _Taken, task: Task) -> None:
+    """DataError if a source gave nothing; a lasting line if a part of it was damaged."""
+    reading = one.reading
+    if not one.pages:
+        first = next((skipped.detail for skipped in reading.listed if skipped.reason in _DAMAGE), "") or reading.problem
+        raise DataError(first or f"{file.place} gave no pages{_why(reading.tally)}")
+    damage = sum(reading.tally[reason] for reason in _DAMAGE)
+    if damage:
+        task.progress.note(f"{file.name}: {damage} damaged or cut off; the rest was read (see left_out.jsonl)")
 
 
 def _why(tally: Counter[str]) -> str:
-    reasons = {name: count for name, count in tally.items() if name not in ("pages", "bytes", "found") and count}
+    reasons = {name: count for name, count in tally.items() if count}
     if not reasons:
         return "; the file is empty"
     return " (left out: " + ", ".join(f"{count} {name}" for name, count in sorted(reasons.items())) + ")"
 
 
-def _table(config: SourceConfig, tallies: dict[str, Counter[str]]) -> Table:
+def _exhibits(config: SourceConfig, taken: dict[str, _Taken]) -> Iterator[Exhibit]:
     def row(file: SourceFile) -> tuple[str | int, ...]:
-        tally = tallies[file.name]
-        left_out = sum(count for name, count in tally.items() if name not in ("pages", "bytes", "found"))
-        return (file.name, tally["found"], tally["pages"], human_bytes(tally["bytes"]), left_out, file.licence)
+        one = taken[file.name]
+        left_out = one.reading.tally.total()
+        return file.name, one.reading.found, one.pages, human_bytes(one.bytes), left_out, file.licence
 
-    return Table(
+    yield Table(
         title="What came in",
         caption="Pages as they came, before any cleaning. 'Kept' is below 'found' where a limit was set.",
-        columns=("source", "found", "kept", "size", "unreadable or too large", "licence"),
+        columns=("source", "found", "kept", "size", "left out", "licence"),
         rows=tuple(row(file) for file in config.files),
     )
+    reasons: Counter[str] = Counter()
+    for one in taken.values():
+        reasons.update(one.reading.tally)
+    if reasons:
+        yield Table(
+            title="What was left out",
+            caption="Files, rows and records that gave no page, by reason; left_out.jsonl names them.",
+            columns=("reason", "number", *taken),
+            rows=tuple(
+                (reason, count, *(one.reading.tally[reason] for one in taken.values()))
+                for reason, count in reasons.most_common(_SHOWN_REASONS)
+            ),
+        )

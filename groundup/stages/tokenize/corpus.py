@@ -10,17 +10,19 @@ import pyarrow.parquet as pq
 
 from groundup.artifact.stage import Artifact
 from groundup.base.errors import DataError
+from groundup.text.document import tables
 
 
 def read_batches(corpus: Artifact, split: str, columns: list[str]) -> Iterator[list[dict[str, str]]]:
     """The documents of a split in the corpus's order, a bounded batch at a time; DataError if there are none."""
     found = False
-    file = pq.ParquetFile(corpus.file("corpus.parquet"))
-    for batch in file.iter_batches(batch_size=256, columns=[*columns, "split"]):
-        rows = batch.filter(pc.equal(batch["split"], pa.scalar(split))).select(columns).to_pylist()
-        if rows:
-            found = True
-            yield rows
+    for path in tables(corpus.path, "corpus"):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=256, columns=[*columns, "split"]):
+                rows = batch.filter(pc.equal(batch["split"], pa.scalar(split))).select(columns).to_pylist()
+                if rows:
+                    found = True
+                    yield rows
     if not found:
         raise DataError(f"the corpus {corpus.record.name!r} has no documents in the split {split!r}")
 

@@ -1,0 +1,1 @@
+"""How curation runs: operators on record batches, units of work, keyed reduction on disk."""

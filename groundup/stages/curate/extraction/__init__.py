@@ -1,0 +1,1 @@
+"""From raw pages to text: encodings, main content, tables and code, repaired characters."""

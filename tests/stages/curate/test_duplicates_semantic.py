@@ -1,0 +1,100 @@
+"""Semantic duplicates: clusters, cosines, and embeddings that need no model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from groundup.base.errors import DataError
+from groundup.stages.curate.duplicates.embed import document_frequencies, tfidf_embeddings, unit
+from groundup.stages.curate.duplicates.reduce import semantic_reduce, semantic_rows
+from groundup.stages.curate.duplicates.semantic import assign, centroids, semantic_twins
+from groundup.stages.curate.engine.columns import texts
+
+
+def planted(seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+    """Four directions with ten vectors near each, (40, 16)."""
+    chance = np.random.default_rng(seed)
+    centres = unit(chance.normal(size=(4, 16)).astype(np.float32))
+    return unit((centres.repeat(10, 0) + chance.normal(scale=0.02, size=(40, 16))).astype(np.float32))
+
+
+def greedy(vectors, order, threshold):  # type: ignore[no-untyped-def]
+    """The rule one by one."""
+    kept, gone = [], {}
+    for row in order:
+        near = {other: float(vectors[row] @ vectors[other]) for other in kept}
+        best = max(near, key=lambda other: near[other], default=None)
+        if best is not None and near[best] >= threshold:
+            gone[row] = best
+        else:
+            kept.append(row)
+    return gone
+
+
+@pytest.mark.parametrize("keep", ["farthest", "longest"])
+def test_a_document_goes_only_for_one_that_stays(keep, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    from groundup.stages.curate.duplicates import semantic
+
+    vectors = np.random.default_rng(1).normal(size=(300, 3)).astype(np.float32)
+    vectors = unit(vectors)
+    closeness = vectors @ np.array([1, 0, 0], np.float32)
+    order = np.argsort(closeness, kind="stable") if keep == "farthest" else np.arange(300)
+    expected = greedy(vectors, order.tolist(), 0.95)
+    for rows in (4096, 7):
+        monkeypatch.setattr(semantic, "_ROWS_AT_ONCE", rows)
+        twins = semantic_twins(vectors, np.arange(300), closeness, 0.95, keep)
+        assert dict(zip(twins.dropped.tolist(), twins.survivor.tolist(), strict=True)) == expected
+        assert (twins.jaccard >= 0.95).all() and 0 < len(expected) < 300
+
+
+def test_clusters_are_the_planted_ones_and_the_same_each_time() -> None:
+    vectors = planted()
+    centres = centroids(vectors, 4, seed=3)
+    clusters, closeness = assign(vectors, centres)
+    assert (centroids(vectors, 4, seed=3) == centres).all()
+    assert np.linalg.norm(centres, axis=1) == pytest.approx(1, abs=1e-5)
+    assert (closeness > -1).all() and (closeness <= 1 + 1e-5).all()
+    groups = {tuple(np.flatnonzero(clusters == cluster) // 10) for cluster in np.unique(clusters)}
+    assert all(len(set(group)) == 1 for group in groups) or len(np.unique(clusters)) < 4
+
+
+def test_the_keyed_form_takes_each_cluster_by_itself() -> None:
+    vectors = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 2)
+    batch = semantic_rows(np.array([0, 0, 1, 1]), np.arange(4), np.ones(4, np.float32), column)
+    table = semantic_reduce(pa.Table.from_batches([batch]), 0.9)
+    assert table.select(["document", "survivor", "rule"]).to_pylist() == [
+        {"document": 1, "survivor": 0, "rule": "semantic"}
+    ]
+    assert semantic_reduce(pa.Table.from_batches([batch.slice(0, 0)]), 0.9).num_rows == 0
+
+
+def test_projected_cosines_are_those_of_tfidf() -> None:
+    values = ["the cat sat on the mat", "the cat sat on a mat today", "quarterly revenue rose", "", "the THE the"]
+    rows = texts(pa.record_batch({"text": pa.array(values, pa.large_string())}))
+    vectors = tfidf_embeddings(rows, document_frequencies(rows), len(values), dim=4096)
+    words = [value.lower().split() for value in values]
+    names = sorted({word for each in words for word in each})
+    with_it = {name: sum(name in each for each in words) for name in names}
+    exact = np.array(
+        [
+            [
+                (1 + np.log(each.count(name))) * (np.log(6 / (1 + with_it[name])) + 1e-3) if name in each else 0
+                for name in names
+            ]
+            for each in words
+        ],
+        np.float32,
+    )
+    assert vectors @ vectors.T == pytest.approx(unit(exact) @ unit(exact).T, abs=0.06)
+    assert not vectors[3].any()
+
+
+@pytest.mark.parametrize("wrong", [np.array([[1.0, np.nan]], np.float32), np.ones(3, np.float32)])
+def test_what_is_no_embedding_is_refused(wrong) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match="embeddings"):
+        centroids(wrong, 1)
+    with pytest.raises(DataError, match="clusters"):
+        centroids(np.ones((2, 2), np.float32), 3)
