@@ -195,7 +195,9 @@ def _in_plain_words(node: Node, store: Store) -> Iterator[None]:
             f"out of memory while making {node.name!r}; lower its size (see 'groundup plan') and run again"
         ) from error
     except GroundupError as error:
-        raise type(error)(f"{node.name} ({node.config.stage}): {error}") from error
+        # A stage's own kind of error may take other arguments: what counts is which of ours it is.
+        kind = next(cls for cls in type(error).__mro__ if cls.__module__ == GroundupError.__module__)
+        raise kind(f"{node.name} ({node.config.stage}): {error}") from error
 
 
 def _record(node: Node, task: Task, outcome: Outcome, cost: Cost) -> Record:

@@ -81,10 +81,21 @@ def test_bad_files(tmp_path: Path, write: Callable[[Path], object], name: str, c
     path = recipe(tmp_path, path=name)
     data = yaml.safe_load(path.read_text())
     data["artifacts"]["corpus"].pop("filters")
+    data["artifacts"]["pages"]["strict"] = True
     path.write_text(yaml.safe_dump(data))
     done = groundup("run", path, folder=tmp_path)
     refused(done, code, said)
     assert set(committed(tmp_path)) <= {"pages"}
+
+
+def test_bad_rows_are_counted_and_told_and_the_others_read(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(rows(30) + b"{nonsense\n" + b'{"text": ["no text"]}\n')
+    done = groundup("run", recipe(tmp_path), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "left out" in line]
+    assert len(told) == 1 and "rows.jsonl" in told[0] and "2 left out" in told[0], done.stderr
+    left_out = next((tmp_path / "workspace").glob("artifacts/*/left_out.jsonl")).read_text().splitlines()
+    assert len(left_out) == 2
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def run(config: PretrainConfig, task: Task) -> Outcome:
             "final_loss": history.steps[-1]["loss"],
             "validation_bits_per_byte": history.validations[-1]["bits_per_byte"],
             "health": health_metrics(history),
-        }
+        },
     )
 
 

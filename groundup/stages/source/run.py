@@ -159,14 +159,16 @@ def _row(name: str, page: Page, file: SourceFile) -> dict[str, Any]:
 
 
 def _check(file: SourceFile, one: _Taken, task: Task) -> None:
-    """DataError if a source gave nothing; a lasting line if a part of it was damaged."""
+    """DataError if a source gave nothing; a lasting line if a part of it gave no pages."""
     reading = one.reading
     if not one.pages:
         first = next((skipped.detail for skipped in reading.listed if skipped.reason in _DAMAGE), "") or reading.problem
         raise DataError(first or f"{file.place} gave no pages{_why(reading.tally)}")
-    damage = sum(reading.tally[reason] for reason in _DAMAGE)
-    if damage:
-        task.progress.note(f"{file.name}: {damage} damaged or cut off; the rest was read (see left_out.jsonl)")
+    left_out = {reason: count for reason, count in reading.tally.items() if count}
+    if left_out:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items()))
+        total = sum(left_out.values())
+        task.progress.note(f"{file.name}: {total} left out ({reasons}), the rest was read; see left_out.jsonl")
 
 
 def _why(tally: Counter[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_stage import ALL, _artifact, _bytes, _config, _curate, _page, _rows, _story
+from test_curate_stage import ALL, _artifact, _bytes, _config, _curate, _page, _rows, _story
 
 from groundup.stages.curate import run as run_module
 
