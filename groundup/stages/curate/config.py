@@ -36,6 +36,13 @@ class NearDuplicates(Config):
     )
 
 
+class RepeatedText(Config):
+    """Lines or paragraphs that stand in many documents, such as notices: struck from all but one, as for C4."""
+
+    pieces: Literal["line", "paragraph"] = Field("line", description="what is compared")
+    min_bytes: int = Field(40, ge=0, description="shorter pieces stay: a short line may well be said twice")
+
+
 class UrlFilter(Config):
     """Lists of addresses whose pages are not wanted: of your own, in UT1's format, and a short one that ships."""
 
@@ -97,6 +104,9 @@ class CurateConfig(StageConfig):
     code: dict[str, float] = Field({}, description="other limits for source code, which no rule about prose looks at")
     redact: tuple[Kind, ...] = Field(DEFAULT_KINDS, description="kinds of personal data to take out")
     redaction: Action = Field("label", description="put a label in its place, mask it, or drop the document")
+    repeated_text: RepeatedText | None = Field(
+        None, description="strike lines or paragraphs that stand in several documents; off by default"
+    )
     near_duplicates: NearDuplicates | None = Field(
         NearDuplicates(), description="near-duplicate removal; null to keep near duplicates (exact ones always go)"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from groundup.artifact.exhibit import Exhibit, Funnel, Sample, Samples, Table
@@ -29,18 +29,23 @@ _TITLES: Final = {
     "quality": "reads like the good examples",
     "redact": "holds no personal data to drop for",
     "exact_dedup": "no exact duplicate",
+    "repeated_text": "something of its own is left",
     "near_dedup": "no near duplicate",
     "decontaminate": "no benchmark item inside",
 }
 
 
-def show(found: Summary, steps: Sequence[str]) -> list[Exhibit]:
-    """The exhibits of a finished curation; ``steps`` are those that can drop a document, in order."""
+def show(found: Summary, steps: Sequence[str], struck: Mapping[str, int]) -> list[Exhibit]:
+    """The exhibits of a finished curation; ``steps`` are those that can drop a document, in order.
+
+    ``struck`` counts the ``pieces`` that were struck from ``documents``; empty if none were looked for.
+    """
     exhibits: list[Exhibit | None] = [
         funnel(found, steps),
         _rules(found),
         _overlaps(found),
         _sources(found),
+        _struck(struck),
         _redactions(found),
         _contamination(found),
         _kept(found),
@@ -138,6 +143,17 @@ def _sources(found: Summary) -> Table:
         title="What is kept of each source",
         columns=("source", "pages", "documents kept", "characters kept", "licence"),
         rows=rows,
+    )
+
+
+def _struck(struck: Mapping[str, int]) -> Table | None:
+    if not struck:
+        return None
+    return Table(
+        title="Text that stands in several documents",
+        caption="Struck from all documents but one.",
+        columns=("lines or paragraphs struck", "documents rewritten"),
+        rows=((struck["pieces"], struck["documents"]),),
     )
 
 

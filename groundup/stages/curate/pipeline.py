@@ -44,13 +44,18 @@ def pipeline(config: CurateConfig, items: tuple[Item, ...], files: Mapping[str, 
         operators += [ForProse(one) for one in judges]
     if config.redact:
         operators += redact_operators(config.redact, config.redaction)
-    operators += [Chars(), ExactKey()]
+    return Pipeline((*operators, *keys(config, items)), keep=tuple(KEPT.names))
+
+
+def keys(config: CurateConfig, items: tuple[Item, ...]) -> tuple[Operator, ...]:
+    """The operators whose columns depend on the finished text: lengths, keys of duplicates, benchmark items."""
+    operators: list[Operator] = [Chars(), ExactKey()]
     near = config.near_duplicates
     if near is not None:
         operators.append(MinHash(near.shingle_words, near.bands, near.rows))
     if items:
         operators.append(Overlaps(items))
-    return Pipeline(tuple(operators), keep=tuple(KEPT.names))
+    return tuple(operators)
 
 
 def _about_prose(config: CurateConfig) -> list[Operator]:
@@ -95,6 +100,7 @@ def steps(config: CurateConfig) -> list[str]:
     named += ["quality"] if config.quality is not None else []
     named += ["redact"] if config.redaction == "drop" else []
     named += ["exact_dedup"]
+    named += ["repeated_text"] if config.repeated_text is not None else []
     named += ["near_dedup"] if config.near_duplicates is not None else []
     return [*named, *(["decontaminate"] if config.decontaminate else [])]
 

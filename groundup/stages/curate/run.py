@@ -2,8 +2,9 @@
 
 1. *clean*: every unit of pages through the pipeline of operators (``pipeline.py``).
 2. *exact*: documents whose texts are equal, met by key in sorted runs.
-3. *near*: documents that are alike, met by band, verified on their shingles.
-4. *finish*: verdicts joined, benchmark items decided on, the tables written in the order of ids.
+3. *repeated text*, if asked for: lines or paragraphs that stand in several documents are struck.
+4. *near*: documents that are alike, met by band, verified on their shingles.
+5. *finish*: verdicts joined, benchmark items decided on, the tables written in the order of ids.
 
 All intermediate results lie in the task's scratch folder, each whole or absent, so an interrupted run goes on where it
 was, with any number of workers. The corpus is the same, byte for byte, whatever they were.
@@ -32,12 +33,12 @@ from groundup.stages.curate.engine.executor import run_jobs
 from groundup.stages.curate.engine.jobs import Done, Job, Work
 from groundup.stages.curate.engine.runs import partitions_for
 from groundup.stages.curate.exhibits import show
-from groundup.stages.curate.passes import near
+from groundup.stages.curate.passes import near, pieces
 from groundup.stages.curate.passes.clean import Clean
 from groundup.stages.curate.passes.decisions import write_decisions
 from groundup.stages.curate.passes.exact import ExactReduce, Partition
 from groundup.stages.curate.passes.finish import Finish, PhraseCount, Place, set_phrases
-from groundup.stages.curate.pipeline import pipeline, steps
+from groundup.stages.curate.pipeline import keys, pipeline, steps
 from groundup.stages.curate.summary import summary
 from groundup.text.benchmark import item_id, item_texts, read_rows
 from groundup.text.document import CORPUS, REJECTS, tables, write_rows
@@ -56,14 +57,16 @@ def run(config: CurateConfig, task: Task) -> Outcome:
     passes = Passes(config, task)
     cleaned = passes.clean()
     decisions = passes.exact(cleaned)
-    decisions += passes.near(cleaned, decisions)
-    finished, seen = passes.finish(cleaned, decisions)
+    kept, emptied = passes.repeated_text(cleaned, decisions)
+    decisions += emptied
+    decisions += passes.near(kept, decisions)
+    finished, seen = passes.finish(kept, decisions)
     found = summary(seen, [done.facts for done in cleaned], passes.items)
     if not found.kept:
         raise DataError(found.all_gone())
     for name, schema in {"corpus": CORPUS, "rejects": REJECTS, "ledger": LEDGER}.items():
         _collect(finished, name, schema, task.payload)
-    task.show(*show(found, steps(config)))
+    task.show(*show(found, steps(config), passes.struck))
     return Outcome(found.metrics(config.redact))
 
 
@@ -102,19 +105,43 @@ class Passes:
         self.rows = sum(unit.rows for unit in self.units)
         self.workers = 1 if self.size < WORTH_A_POOL else config.workers or cores()
         self.partitions = partitions_for(self.size, PARTITION_BYTES)
-        self.items, texts = self._benchmarks()
-        self.pipeline = pipeline(config, texts, task.files)
+        self.shards = 1
+        self.items, self.texts = self._benchmarks()
+        self.pipeline = pipeline(config, self.texts, task.files)
+        self.struck: dict[str, int] = {}
 
     def clean(self) -> list[Done]:
         """The first pass, over units of pages."""
         share = min(1.0, _OVERLAP_PAGES / max(1, self.rows))
         work = Clean(self.pipeline, self.partitions, round(share, 6))
-        return self._do("clean and filter", work, [Job(unit.identity, unit.size, unit) for unit in self.units])
+        done = self._do("clean and filter", work, [Job(unit.identity, unit.size, unit) for unit in self.units])
+        # By what the pages hold, not by how much room they take here: so the same pages make the same shards.
+        self.shards = partitions_for(sum(one.facts["page_bytes"] for one in done), PARTITION_BYTES)
+        return done
 
     def exact(self, cleaned: Sequence[Done]) -> list[Path]:
         """Exact duplicates; the files with the decisions."""
         done = self._reduce("exact duplicates", ExactReduce(), cleaned, "exact.parquet")
         return [one.file("decisions.parquet") for one in done]
+
+    def repeated_text(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> tuple[list[Done], list[Path]]:
+        """The units without lines or paragraphs that stand elsewhere; the files with decisions on what is empty now."""
+        wanted = self.config.repeated_text
+        if wanted is None:
+            return list(cleaned), []
+        work = pieces.PieceMap(wanted.pieces, wanted.min_bytes, self.partitions)
+        mapped = self._do("pieces", work, self._unit_jobs(cleaned, decisions))
+        found = self._reduce("repeated pieces", pieces.PieceReduce(), mapped, "pieces.parquet")
+        files = [done.file("struck.parquet") for done in found]
+        marks = sha256_json([done.hashes["struck.parquet"] for done in found])
+        jobs = [
+            Job({**job.identity, "struck": marks}, job.size, pieces.Struck(job.payload, files))
+            for job in self._unit_jobs(cleaned, decisions)
+        ]
+        rewritten = self._do("strike", pieces.PieceStrike(wanted.pieces, keys(self.config, self.texts)), jobs)
+        for name in ("pieces", "documents"):
+            self.struck[name] = sum(done.facts[name] for done in rewritten)
+        return rewritten, [done.file("decisions.parquet") for done in rewritten]
 
     def near(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> list[Path]:
         """Near duplicates among what is left; the file with the decisions."""
@@ -144,10 +171,10 @@ class Passes:
         config = self.config
         jobs = self._unit_jobs(cleaned, decisions)
         phrases = set_phrases([done.facts for done in self._do("benchmark items", PhraseCount(), jobs)])
-        placed = self._do("verdicts", Place(self.partitions, phrases, config.held_out, config.seed), jobs)
+        placed = self._do("verdicts", Place(self.shards, phrases, config.held_out, config.seed), jobs)
         forced = _forced([done.facts for done in placed], config.held_out)
         work = Finish(config.held_out, config.seed, forced, self.pipeline.digest)
-        done = self._reduce("corpus", work, placed, "documents.parquet")
+        done = self._reduce("corpus", work, placed, "documents.parquet", self.shards)
         return done, [one.facts for one in done]
 
     # -- how jobs are made and done ----------------------------------------------------------------------------
@@ -157,13 +184,16 @@ class Passes:
         report: Callable[[int, Done], None] = lambda number, done: pace.add(jobs[number], done)  # noqa: E731
         return run_jobs(work, jobs, self.home, workers=self.workers, executor=self.config.executor, report=report)
 
-    def _reduce(self, phase: str, work: Work, mapped: Sequence[Done], name: str) -> list[Done]:
+    def _reduce(
+        self, phase: str, work: Work, mapped: Sequence[Done], name: str, partitions: int | None = None
+    ) -> list[Done]:
+        count = partitions or self.partitions
         runs = [done.file(name) for done in mapped]
         hashes = [done.hashes[name] for done in mapped]
-        size = sum(path.stat().st_size for path in runs) // self.partitions
+        size = sum(path.stat().st_size for path in runs) // count
         jobs = [
             Job({"runs": sha256_json(hashes), "partition": number}, max(1, size), Partition(number, runs))
-            for number in range(self.partitions)
+            for number in range(count)
         ]
         return self._do(phase, work, jobs)
 

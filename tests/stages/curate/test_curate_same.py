@@ -96,3 +96,38 @@ def test_addresses_and_insults_are_left_out_when_asked(tmp_path: Path) -> None:
     outcome, *_ = _curate(tmp_path / "run", [_artifact(tmp_path, "pages", pages)], config, files={str(listed): listed})
     assert outcome.metrics["rejected"] == {"url:banned_domain": 1}
     assert outcome.metrics["documents"] == 1
+
+
+NOTICE = "This notice stands at the foot of every page of the site and says nothing."
+
+
+@pytest.mark.usefixtures("small_units")
+def test_lines_that_stand_in_many_documents_stay_in_one(tmp_path: Path) -> None:
+    pages = [_page(f"{_story(seed)}\n{NOTICE}", f"page {seed}") for seed in range(300, 320)]
+    pages += [_page(f"{NOTICE}\n{NOTICE.upper()}\n" + NOTICE.replace("page", "sheet"), "only notices")]
+    config = {"repeated_text": {"pieces": "line"}, "filters": [], "near_duplicates": None, "held_out": 0}
+    results = []
+    for workers, cut in ((1, 21), (2, 5)):
+        layout = [_artifact(tmp_path / f"in{workers}", f"part{number}", pages[number::cut]) for number in range(cut)]
+        outcome, task, corpus, _ = _curate(tmp_path / f"run{workers}", layout, _config(workers=workers, **config))
+        results.append(_bytes(task.payload))
+    assert results[0] == results[1]
+    texts = [row["text"] for row in corpus]
+    assert sum(text.casefold().count(NOTICE.casefold()) for text in texts) == 1
+    assert outcome.metrics["documents"] == 21
+    assert all(row["chars"] == len(row["text"]) for row in corpus)
+    for seed in range(300, 320):
+        assert any(text.startswith(_story(seed)) for text in texts), "a document lost text of its own"
+
+
+def test_a_document_of_nothing_but_repeated_lines_goes(tmp_path: Path) -> None:
+    lines = [f"{NOTICE} Number {number} of them, to be sure." for number in range(6)]
+    pages = [_page(f"{_story(seed)}\n{lines[seed % 6]}\n{lines[(seed + 1) % 6]}", f"page {seed}") for seed in range(6)]
+    pages.append(_page("\n".join(lines), "all of them"))
+    config = _config(repeated_text={}, filters=[], near_duplicates=None)
+    outcome, _, corpus, rejects = _curate(tmp_path / "run", [_artifact(tmp_path, "pages", pages)], config)
+    whole = "\n".join(row["text"] for row in corpus)
+    assert all(whole.count(line) == 1 for line in lines)
+    gone = outcome.metrics["rejected"].get("repeated_text:nothing_left", 0)
+    assert gone == len([row for row in rejects if row["step"] == "repeated_text"])
+    assert gone in (0, 1)

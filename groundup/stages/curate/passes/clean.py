@@ -99,13 +99,13 @@ class Clean:
     @property
     def digest(self) -> str:
         """What defines the work."""
-        return sha256_json(["clean", 1, self.pipeline.digest, self.partitions, self.overlap_share])
+        return sha256_json(["clean", 2, self.pipeline.digest, self.partitions, self.overlap_share])
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Write the three tables; facts: rows in, kept and dropped, seconds a step, rules that go together."""
         unit: Unit = payload
         tally, together, exact = Tally(), Counter[str](), list[pa.Table]()
-        rows = kept_rows = 0
+        rows = kept_rows = page_bytes = 0
         with (
             pq.ParquetWriter(folder / "kept.parquet", KEPT, compression="zstd", compression_level=1) as kept_file,
             pq.ParquetWriter(folder / "dropped.parquet", DROPPED, compression="zstd", compression_level=1) as dropped,
@@ -120,11 +120,13 @@ class Clean:
                     kept_file.write_table(table, row_group_size=_ROWS)
                     exact.append(_exact_rows(table, kept_rows))
                 rows += batch.num_rows
+                page_bytes += int(np.asarray(_lengths(batch.column("content"))).sum())
                 kept_rows += kept.num_rows
         keys = pa.concat_tables(exact) if exact else _exact_rows(KEPT.empty_table(), 0)
         write_run(folder / "exact.parquet", keys, first_bits(keys.column("exact")), self.partitions)
         return {
             "rows": rows,
+            "page_bytes": page_bytes,
             "kept": kept_rows,
             "seconds": {name: round(spent, 4) for name, spent in tally.seconds.items()},
             "seen": dict(tally.rows),
