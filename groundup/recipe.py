@@ -25,6 +25,7 @@ STAGES: Final = {
     "conversations": "groundup.stages.source.config:ConversationsConfig",
     "preferences": "groundup.stages.source.config:PreferencesConfig",
     "curate": "groundup.stages.curate.config:CurateConfig",
+    "quality": "groundup.stages.curate.quality:QualityConfig",
     "tokenizer": "groundup.stages.tokenize.config:TokenizerConfig",
     "tokens": "groundup.stages.tokenize.config:TokensConfig",
     "pretrain": "groundup.stages.pretrain.config:PretrainConfig",

@@ -56,13 +56,6 @@ class UrlFilter(Config):
     shipped: bool = Field(True, description="use the short lists that come with groundup, too")
 
 
-class QualityFilter(Config):
-    """A classifier of quality that was trained on good and bad examples; docs/judging.md."""
-
-    model: Annotated[str, FileRef()] = Field(description="folder of the model")
-    threshold: float | None = Field(None, description="least score; by default the one that the model names")
-
-
 class CurateConfig(StageConfig):
     """Turns raw pages into text worth learning from.
 
@@ -96,7 +89,12 @@ class CurateConfig(StageConfig):
         {}, description="other limits than those of the sets: filter to limit to value"
     )
     url_lists: UrlFilter | None = Field(None, description="addresses to leave out; none by default")
-    quality: QualityFilter | None = Field(None, description="a classifier of quality; none by default")
+    quality: Annotated[str, InputRef("quality")] | None = Field(
+        None, description="a quality model to judge by; none by default"
+    )
+    quality_threshold: float | None = Field(
+        None, ge=0, le=1, description="least score of a document; by default the model's own threshold"
+    )
     toxicity: dict[str, float] | None = Field(
         None, description="adult, slur, toxic, profane to limit (docs/judging.md); {} for all at their own limits"
     )

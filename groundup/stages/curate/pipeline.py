@@ -28,10 +28,13 @@ from groundup.stages.curate.prose import CodeLanguage, ForProse
 from groundup.stages.curate.redaction.redact import redact_operators
 
 
-def pipeline(config: CurateConfig, items: tuple[Item, ...], files: Mapping[str, Path]) -> Pipeline:
+def pipeline(
+    config: CurateConfig, items: tuple[Item, ...], files: Mapping[str, Path], quality: Path | None
+) -> Pipeline:
     """The pipeline of a configuration.
 
-    ``items`` are the benchmark items to look for; ``files`` says where each path of the configuration lies.
+    ``items`` are the benchmark items to look for; ``files`` says where each path of the configuration lies; ``quality``
+    is the folder of the quality model, if it has one.
     """
     operators: list[Operator] = [Measures()]
     if config.url_lists is not None:
@@ -39,9 +42,8 @@ def pipeline(config: CurateConfig, items: tuple[Item, ...], files: Mapping[str, 
     operators += [Extract(config.extractor), Repair()]
     operators += [ForProse(one) for one in _about_prose(config)]
     operators += [CodeLanguage(), Code(), DecideCode(tuple(sorted(config.code.items())))]
-    if config.quality is not None:
-        judges = quality_operators(files[config.quality.model], config.quality.threshold)
-        operators += [ForProse(one) for one in judges]
+    if quality is not None:
+        operators += [ForProse(one) for one in quality_operators(quality, config.quality_threshold)]
     if config.redact:
         operators += redact_operators(config.redact, config.redaction)
     return Pipeline((*operators, *keys(config, items)), keep=tuple(KEPT.names))

@@ -39,6 +39,7 @@ from groundup.stages.curate.passes.decisions import write_decisions
 from groundup.stages.curate.passes.exact import ExactReduce, Partition
 from groundup.stages.curate.passes.finish import Finish, PhraseCount, Place, set_phrases
 from groundup.stages.curate.pipeline import keys, pipeline, steps
+from groundup.stages.curate.quality import MODEL
 from groundup.stages.curate.summary import summary
 from groundup.text.benchmark import item_id, item_texts, read_rows
 from groundup.text.document import CORPUS, REJECTS, tables, write_rows
@@ -107,7 +108,8 @@ class Passes:
         self.partitions = partitions_for(self.size, PARTITION_BYTES)
         self.shards = 1
         self.items, self.texts = self._benchmarks()
-        self.pipeline = pipeline(config, self.texts, task.files)
+        judge = task.input("quality").path / MODEL if config.quality else None
+        self.pipeline = pipeline(config, self.texts, task.files, judge)
         self.struck: dict[str, int] = {}
 
     def clean(self) -> list[Done]:

@@ -76,13 +76,16 @@ def _artifact(folder: Path, name: str, pages: list[dict[str, Any]]) -> Artifact:
     path = folder / name
     path.mkdir(parents=True)
     write_shards(path, "pages", PAGES, pages)
-    record = Record(
-        format=1, name=name, kind="pages", digest=name, stage="source", stage_version=1, config={}, inputs={},
-        code_version="0", environment={}, created="", metrics={}, terms=Terms(), payload="",
+    files = {f"pages/{table.name}": FileEntry(bytes=0, sha256=sha256_file(table)) for table in tables(path, "pages")}
+    return Artifact(path, _record(name, "pages", files))
+
+
+def _record(name: str, kind: str, files: dict[str, FileEntry]) -> Record:
+    return Record(
+        format=1, name=name, kind=kind, digest=name, stage="source", stage_version=1, config={}, inputs={},
+        code_version="0", environment={}, created="", metrics={}, terms=Terms(), payload="", files=files,
         cost=Cost(seconds=0, cpu_seconds=0, peak_memory_bytes=0, energy_joules=0, watts_per_core=0, attempts=1),
-        files={f"pages/{table.name}": FileEntry(bytes=0, sha256=sha256_file(table)) for table in tables(path, "pages")},
     )  # fmt: skip
-    return Artifact(path, record)
 
 
 def _config(**fields: Any) -> CurateConfig:
@@ -91,7 +94,11 @@ def _config(**fields: Any) -> CurateConfig:
 
 
 def _curate(
-    folder: Path, artifacts: list[Artifact], config: CurateConfig, files: dict[str, Path] | None = None
+    folder: Path,
+    artifacts: list[Artifact],
+    config: CurateConfig,
+    files: dict[str, Path] | None = None,
+    inputs: dict[str, tuple[Artifact, ...]] | None = None,
 ) -> tuple[Outcome, Task, list[dict[str, Any]], list[dict[str, Any]]]:
     payload = folder / "payload"
     payload.mkdir(parents=True)
@@ -99,7 +106,13 @@ def _curate(
     item = {"id": "i1", "context": ITEM, "endings": ["It flew.", "No.", "No.", "No."], "label": 0}
     rows.write_bytes(gzip.compress(json.dumps(item).encode()))
     task = Task(
-        "corpus", "d", {"pages": tuple(artifacts)}, {"b.jsonl.gz": rows, **(files or {})}, payload, folder, Silent()
+        "corpus",
+        "d",
+        {"pages": tuple(artifacts), **(inputs or {})},
+        {"b.jsonl.gz": rows, **(files or {})},
+        payload,
+        folder,
+        Silent(),
     )
     outcome = config.run(task)
     return outcome, task, _rows(payload, "corpus"), _rows(payload, "rejects")
