@@ -43,6 +43,13 @@ class RepeatedText(Config):
     min_bytes: int = Field(40, ge=0, description="shorter pieces stay: a short line may well be said twice")
 
 
+class RepeatedPassages(Config):
+    """Passages that stand in several places byte for byte, struck from the middle of texts (Lee et al. 2022)."""
+
+    min_bytes: int = Field(100, ge=64, description="shortest passage, in bytes of UTF-8; about 50 tokens are published")
+    keep: Literal["first", "none"] = Field("first", description="keep one copy, or none, as published")
+
+
 class UrlFilter(Config):
     """Lists of addresses whose pages are not wanted: of your own, in UT1's format, and a short one that ships."""
 
@@ -104,6 +111,9 @@ class CurateConfig(StageConfig):
     redaction: Action = Field("label", description="put a label in its place, mask it, or drop the document")
     repeated_text: RepeatedText | None = Field(
         None, description="strike lines or paragraphs that stand in several documents; off by default"
+    )
+    repeated_passages: RepeatedPassages | None = Field(
+        None, description="strike passages that stand in several places; off by default"
     )
     near_duplicates: NearDuplicates | None = Field(
         NearDuplicates(), description="near-duplicate removal; null to keep near duplicates (exact ones always go)"

@@ -30,6 +30,7 @@ _TITLES: Final = {
     "redact": "holds no personal data to drop for",
     "exact_dedup": "no exact duplicate",
     "repeated_text": "something of its own is left",
+    "repeated_passages": "something of its own is left",
     "near_dedup": "no near duplicate",
     "decontaminate": "no benchmark item inside",
 }
@@ -38,7 +39,7 @@ _TITLES: Final = {
 def show(found: Summary, steps: Sequence[str], struck: Mapping[str, int]) -> list[Exhibit]:
     """The exhibits of a finished curation; ``steps`` are those that can drop a document, in order.
 
-    ``struck`` counts the ``pieces`` that were struck from ``documents``; empty if none were looked for.
+    ``struck`` counts what was struck from texts, by what it is; empty if none were looked for.
     """
     exhibits: list[Exhibit | None] = [
         funnel(found, steps),
@@ -152,8 +153,8 @@ def _struck(struck: Mapping[str, int]) -> Table | None:
     return Table(
         title="Text that stands in several documents",
         caption="Struck from all documents but one.",
-        columns=("lines or paragraphs struck", "documents rewritten"),
-        rows=((struck["pieces"], struck["documents"]),),
+        columns=("what", "struck"),
+        rows=tuple(struck.items()),
     )
 
 

@@ -103,6 +103,7 @@ def steps(config: CurateConfig) -> list[str]:
     named += ["redact"] if config.redaction == "drop" else []
     named += ["exact_dedup"]
     named += ["repeated_text"] if config.repeated_text is not None else []
+    named += ["repeated_passages"] if config.repeated_passages is not None else []
     named += ["near_dedup"] if config.near_duplicates is not None else []
     return [*named, *(["decontaminate"] if config.decontaminate else [])]
 

@@ -2,7 +2,7 @@
 
 1. *clean*: every unit of pages through the pipeline of operators (``pipeline.py``).
 2. *exact*: documents whose texts are equal, met by key in sorted runs.
-3. *repeated text*, if asked for: lines or paragraphs that stand in several documents are struck.
+3. *repeated text* and *passages*, if asked for: what stands in several documents is struck from all but one.
 4. *near*: documents that are alike, met by band, verified on their shingles.
 5. *finish*: verdicts joined, benchmark items decided on, the tables written in the order of ids.
 
@@ -33,7 +33,7 @@ from groundup.stages.curate.engine.executor import run_jobs
 from groundup.stages.curate.engine.jobs import Done, Job, Work
 from groundup.stages.curate.engine.runs import partitions_for
 from groundup.stages.curate.exhibits import show
-from groundup.stages.curate.passes import near, pieces
+from groundup.stages.curate.passes import near, passages, pieces
 from groundup.stages.curate.passes.clean import Clean
 from groundup.stages.curate.passes.decisions import write_decisions
 from groundup.stages.curate.passes.exact import ExactReduce, Partition
@@ -59,6 +59,8 @@ def run(config: CurateConfig, task: Task) -> Outcome:
     cleaned = passes.clean()
     decisions = passes.exact(cleaned)
     kept, emptied = passes.repeated_text(cleaned, decisions)
+    decisions += emptied
+    kept, emptied = passes.repeated_passages(kept, decisions)
     decisions += emptied
     decisions += passes.near(kept, decisions)
     finished, seen = passes.finish(kept, decisions)
@@ -134,15 +136,25 @@ class Passes:
         work = pieces.PieceMap(wanted.pieces, wanted.min_bytes, self.partitions)
         mapped = self._do("pieces", work, self._unit_jobs(cleaned, decisions))
         found = self._reduce("repeated pieces", pieces.PieceReduce(), mapped, "pieces.parquet")
-        files = [done.file("struck.parquet") for done in found]
-        marks = sha256_json([done.hashes["struck.parquet"] for done in found])
-        jobs = [
-            Job({**job.identity, "struck": marks}, job.size, pieces.Struck(job.payload, files))
-            for job in self._unit_jobs(cleaned, decisions)
-        ]
+        jobs = _marked(self._unit_jobs(cleaned, decisions), found, "struck.parquet")
         rewritten = self._do("strike", pieces.PieceStrike(wanted.pieces, keys(self.config, self.texts)), jobs)
-        for name in ("pieces", "documents"):
-            self.struck[name] = sum(done.facts[name] for done in rewritten)
+        self.struck[f"{wanted.pieces}s"] = sum(done.facts["pieces"] for done in rewritten)
+        return rewritten, [done.file("decisions.parquet") for done in rewritten]
+
+    def repeated_passages(self, kept: Sequence[Done], decisions: Sequence[Path]) -> tuple[list[Done], list[Path]]:
+        """The units without passages that stand elsewhere; the files with decisions on what is empty now."""
+        wanted = self.config.repeated_passages
+        if wanted is None:
+            return list(kept), []
+        jobs = self._unit_jobs(kept, decisions)
+        prints = self._do("fingerprints", passages.PrintMap(wanted.min_bytes, self.partitions), jobs)
+        hot = self._reduce("shared fingerprints", passages.PrintReduce(), prints, "prints.parquet")
+        work = passages.WindowMap(wanted.min_bytes, self.partitions)
+        windows = self._do("windows", work, _marked(jobs, hot, "hot.parquet"))
+        found = self._reduce("repeated passages", passages.WindowReduce(), windows, "windows.parquet")
+        strike = passages.PassageStrike(wanted.min_bytes, wanted.keep, keys(self.config, self.texts))
+        rewritten = self._do("strike", strike, _marked(jobs, found, "struck.parquet"))
+        self.struck["bytes of passages"] = sum(done.facts["bytes"] for done in rewritten)
         return rewritten, [done.file("decisions.parquet") for done in rewritten]
 
     def near(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> list[Path]:
@@ -220,6 +232,13 @@ class Passes:
             for number, row in enumerate(rows, 1):
                 texts += [(benchmark.name, item_id(row, number), text) for text in item_texts(benchmark.name, row)]
         return dict(counts), tuple(texts)
+
+
+def _marked(jobs: Sequence[Job], reduced: Sequence[Done], name: str) -> list[Job]:
+    """The jobs of units with what a reduction marked in them."""
+    files = [done.file(name) for done in reduced]
+    marks = sha256_json([done.hashes[name] for done in reduced])
+    return [Job({**job.identity, "marks": marks}, job.size, pieces.Struck(job.payload, files)) for job in jobs]
 
 
 def _forced(facts: Sequence[Mapping[str, Any]], share: float) -> str:

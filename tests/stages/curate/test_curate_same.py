@@ -131,3 +131,32 @@ def test_a_document_of_nothing_but_repeated_lines_goes(tmp_path: Path) -> None:
     gone = outcome.metrics["rejected"].get("repeated_text:nothing_left", 0)
     assert gone == len([row for row in rejects if row["step"] == "repeated_text"])
     assert gone in (0, 1)
+
+
+def test_passages_that_stand_in_many_texts_stay_in_one(tmp_path: Path) -> None:
+    passage = (
+        "It was agreed, après mûre réflexion, that the harbour belongs to the town and not to the fishermen of it."
+    )
+
+    def page(seed: int) -> dict[str, Any]:
+        # A letter of its own on both sides: a longer run that just two texts share is a passage, too, and stays once.
+        letter = chr(ord("a") + seed - 400)
+        return _page(_story(seed).replace(".\n", f". {letter} {passage} {letter} ", 1), f"page {seed}")
+
+    pages = [page(seed) for seed in range(400, 412)]
+    fields = {"repeated_passages": {"min_bytes": 80}, "filters": [], "near_duplicates": None, "held_out": 0}
+    results = []
+    for cut in (12, 5, 1):
+        layout = [_artifact(tmp_path / f"in{cut}", f"part{number}", pages[number::cut]) for number in range(cut)]
+        _, task, corpus, _ = _curate(tmp_path / f"run{cut}", layout, _config(**fields))
+        results.append(_bytes(task.payload))
+    assert results[0] == results[1] == results[2]
+    whole = "\n".join(row["text"] for row in corpus)
+    assert whole.count(passage) == 1
+    assert whole.count(passage[10:100]) == 1
+    for seed in range(400, 412):
+        assert _story(seed).split("\n", 1)[1] in whole
+    _, _, corpus, _ = _curate(
+        tmp_path / "none", layout, _config(**{**fields, "repeated_passages": {"min_bytes": 80, "keep": "none"}})
+    )
+    assert passage[10:100] not in "\n".join(row["text"] for row in corpus)
