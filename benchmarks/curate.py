@@ -43,7 +43,7 @@ def main() -> None:
             failed.append(name)
             continue
         found = json.loads(last)
-        results += found["results"] if "results" in found else [found]
+        results += found.get("results", [found])
     print(json.dumps({"results": results}))
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

@@ -36,10 +36,11 @@ _TITLES: Final = {
 }
 
 
-def show(found: Summary, steps: Sequence[str], struck: Mapping[str, int]) -> list[Exhibit]:
+def show(found: Summary, steps: Sequence[str], struck: Mapping[str, int], html: str) -> list[Exhibit]:
     """The exhibits of a finished curation; ``steps`` are those that can drop a document, in order.
 
-    ``struck`` counts what was struck from texts, by what it is; empty if none were looked for.
+    ``struck`` counts what was struck from texts, by what it is; empty if none were looked for. ``html`` is the page of
+    ``found.page`` as it came.
     """
     exhibits: list[Exhibit | None] = [
         funnel(found, steps),
@@ -49,6 +50,7 @@ def show(found: Summary, steps: Sequence[str], struck: Mapping[str, int]) -> lis
         _struck(struck),
         _redactions(found),
         _contamination(found),
+        _before_and_after(found, html),
         _kept(found),
         _dropped(found),
     ]
@@ -182,6 +184,20 @@ def _contamination(found: Summary) -> Table | None:
         caption="A document that holds one is dropped, so that the scores measure what was learned, not remembered.",
         columns=("benchmark", "items", "items found", "documents dropped", "most often"),
         rows=tuple(rows),
+    )
+
+
+def _before_and_after(found: Summary, html: str) -> Samples | None:
+    page = found.page
+    if page is None:
+        return None
+    raw = " ".join(html[max(0, html.lower().find("<body")) :].split())
+    return Samples(
+        title="A page before and after",
+        samples=(
+            Sample(label=f"{page['record']}: as it came", parts=((_short(raw), "plain"),)),
+            Sample(label=f"{page['record']}: as it is kept", parts=((_short(page["text"]), "kept"),)),
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from groundup.artifact.ledger import LEDGER
 from groundup.artifact.stage import Outcome, Task
@@ -33,6 +34,7 @@ from groundup.stages.curate.engine.executor import run_jobs
 from groundup.stages.curate.engine.jobs import Done, Job, Work
 from groundup.stages.curate.engine.runs import partitions_for
 from groundup.stages.curate.exhibits import show
+from groundup.stages.curate.extraction.encoding import decode
 from groundup.stages.curate.passes import near, passages, pieces
 from groundup.stages.curate.passes.clean import Clean
 from groundup.stages.curate.passes.decisions import write_decisions
@@ -69,7 +71,7 @@ def run(config: CurateConfig, task: Task) -> Outcome:
         raise DataError(found.all_gone())
     for name, schema in {"corpus": CORPUS, "rejects": REJECTS, "ledger": LEDGER}.items():
         _collect(finished, name, schema, task.payload)
-    task.show(*show(found, steps(config), passes.struck))
+    task.show(*show(found, steps(config), passes.struck, passes.as_it_came(found.page)))
     return Outcome(found.metrics(config.redact))
 
 
@@ -190,6 +192,17 @@ class Passes:
         work = Finish(config.held_out, config.seed, forced, self.pipeline.digest)
         done = self._reduce("corpus", work, placed, "documents.parquet", self.shards)
         return done, [one.facts for one in done]
+
+    def as_it_came(self, page: Mapping[str, Any] | None) -> str:
+        """The HTML of a page; empty for none."""
+        if page is None:
+            return ""
+        for unit in self.units:
+            table = pq.read_table(unit.path, columns=["content", "encoding"], filters=[("id", "=", page["id"])])
+            if table.num_rows:
+                row = table.to_pylist()[0]
+                return decode(row["content"], row["encoding"])
+        return ""
 
     # -- how jobs are made and done ----------------------------------------------------------------------------
 

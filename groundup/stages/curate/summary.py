@@ -38,6 +38,8 @@ class Summary:
     hits: Counter[tuple[str, str]]
     domains: Counter[tuple[str, str]]
     samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    page: Mapping[str, Any] | None
+    """The first HTML page that was kept, by id: to show it before and after."""
     together: Counter[tuple[str, ...]]
     items: Mapping[str, int]
     seconds: Counter[str] = field(default_factory=Counter)
@@ -138,6 +140,7 @@ def summary(
         hits=Counter(hits),
         domains=Counter(domains),
         samples={reason: samples[reason][:3] for reason in sorted(samples)},
+        page=next((facts["page"] for facts in finished if facts["page"]), None),
         together=Counter(together),
         items=items,
         seconds=_merged(cleaned, "seconds"),

@@ -209,6 +209,16 @@ def test_redaction_reaches_the_corpus(tmp_path: Path) -> None:
     assert corpus[0]["id"] == page["id"]
 
 
+def test_html_is_shown_before_and_after(tmp_path: Path) -> None:
+    html = f"<html><body><nav>Menu</nav><main>{'<p>'.join(_story(6).splitlines())}</main></body></html>"
+    page = _page(html, "page.html", "text/html")
+    _, task, corpus, _ = _curate(tmp_path / "run", [_artifact(tmp_path, "pages", [page])], _config())
+    samples = next(one for one in task.exhibits if one.title == "A page before and after")
+    assert isinstance(samples, Samples)
+    assert samples.samples[0].parts[0][0].startswith("<body>")
+    assert corpus[0]["text"].startswith(samples.samples[1].parts[0][0][:50])
+
+
 def test_nothing_left_names_the_reason(tmp_path: Path) -> None:
     pages = [
         PAGES_BY_REASON["gopher_quality:too_few_words"],

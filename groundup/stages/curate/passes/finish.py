@@ -169,7 +169,7 @@ class Finish:
     @property
     def digest(self) -> str:
         """What defines the work."""
-        return sha256_json(["finish", 1, self.held_out, self.seed, self.forced, self.pipeline])
+        return sha256_json(["finish", 2, self.held_out, self.seed, self.forced, self.pipeline])
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Write the tables of a partition; facts: everything that is counted."""
@@ -217,6 +217,7 @@ def counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     chars, sizes, text_bytes = Counter[str](), Counter[str](), 0
     domains = Counter[str]()
     samples: dict[str, list[dict[str, Any]]] = {}
+    page: dict[str, Any] | None = None
     for row in rows:
         reason = "" if row["step"] is None else f"{row['step']}:{row['rule']}"
         text = row["text"] or ""
@@ -226,6 +227,8 @@ def counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         sizes[key] += row["page_bytes"] or 0
         if row["url"]:
             domains[json.dumps([domain_of(row["url"]), reason], ensure_ascii=False)] += 1
+        if page is None and not reason and row["media_type"] == "text/html":
+            page = {**{name: row[name] for name in _SHOWN}, "text": text[:_SAMPLE_CHARS]}
         if not reason:
             text_bytes += len(text.encode())
             redactions.update(dict(row["redactions"] or ()))
@@ -243,6 +246,7 @@ def counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "redactions": dict(redactions),
         "hits": dict(hits),
         "samples": samples,
+        "page": page,
     }
 
 
