@@ -65,6 +65,8 @@ def funnel(found: Summary, steps: Sequence[str]) -> Funnel:
         dropped = {
             reason.partition(":")[2]: count for reason, count in found.reasons.items() if reason.startswith(f"{step}:")
         }
+        if step == "code" and not dropped:
+            continue  # most corpora hold no source code, and its step would only puzzle
         left -= sum(dropped.values())
         shown.append((_TITLES.get(step, step.replace("_", " ")), left, dropped))
     return Funnel(

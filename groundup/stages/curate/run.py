@@ -39,7 +39,7 @@ from groundup.stages.curate.passes import near, passages, pieces
 from groundup.stages.curate.passes.clean import Clean
 from groundup.stages.curate.passes.decisions import write_decisions
 from groundup.stages.curate.passes.exact import ExactReduce, Partition
-from groundup.stages.curate.passes.finish import Finish, PhraseCount, Place, set_phrases
+from groundup.stages.curate.passes.finish import CONTAMINATION, Finish, PhraseCount, Place, set_phrases
 from groundup.stages.curate.pipeline import keys, pipeline, steps
 from groundup.stages.curate.quality import MODEL
 from groundup.stages.curate.summary import summary
@@ -56,7 +56,7 @@ _OVERLAP_PAGES: Final = 500
 
 
 def run(config: CurateConfig, task: Task) -> Outcome:
-    """Write ``corpus/``, ``rejects/`` and ``ledger/``, each in shards ordered by id."""
+    """Write ``corpus/``, ``rejects/``, ``ledger/`` and, if items were looked for, ``contamination/``: shards by id."""
     passes = Passes(config, task)
     cleaned = passes.clean()
     decisions = passes.exact(cleaned)
@@ -69,7 +69,10 @@ def run(config: CurateConfig, task: Task) -> Outcome:
     found = summary(seen, [done.facts for done in cleaned], passes.items)
     if not found.kept:
         raise DataError(found.all_gone())
-    for name, schema in {"corpus": CORPUS, "rejects": REJECTS, "ledger": LEDGER}.items():
+    made = {"corpus": CORPUS, "rejects": REJECTS, "ledger": LEDGER}
+    if passes.items:
+        made["contamination"] = CONTAMINATION
+    for name, schema in made.items():
         _collect(finished, name, schema, task.payload)
     task.show(*show(found, steps(config), passes.struck, passes.as_it_came(found.page)))
     return Outcome(found.metrics(config.redact))

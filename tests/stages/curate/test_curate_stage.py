@@ -147,6 +147,8 @@ def test_every_page_is_kept_or_refused_by_name(tmp_path: Path) -> None:
     assert {row["split"] for row in corpus} == {"train", "held_out"}
     assert all(row["chars"] == len(row["text"]) and row["language"] == "eng_Latn" for row in corpus)
     assert outcome.metrics["contamination"] == {"story_endings": {"items": 1, "documents": 1}}
+    (leak,) = _rows(task.payload, "contamination")
+    assert (leak["benchmark"], leak["item"], leak["record"], leak["whole"]) == ("story_endings", "i1", "leak", True)
     assert outcome.metrics["documents"] == outcome.metrics["sources"]["s"]["documents"] == len(corpus)
     assert outcome.metrics["languages"]["deu_Latn"] == 1
     _check_exhibits(task, len(corpus))

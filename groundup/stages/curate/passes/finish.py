@@ -42,6 +42,19 @@ PLACED: Final = table_schema(
 )
 """A document with its verdict. ``hit``: the benchmark item that it was dropped for, as JSON."""
 
+CONTAMINATION: Final = table_schema(
+    [
+        ("benchmark", pa.string()),
+        ("item", pa.string()),
+        ("document", pa.string()),
+        ("source", pa.string()),
+        ("record", pa.string()),
+        ("shared_runs", pa.int64()),
+        ("whole", pa.bool_()),
+    ]
+)
+"""A document that went for a benchmark item: how many runs of words they share, and whether a whole text is there."""
+
 _SAMPLES: Final = 3
 _SAMPLE_CHARS: Final = 1500
 
@@ -159,7 +172,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Finish:
-    """Writes ``corpus.parquet``, ``rejects.parquet`` and ``ledger.parquet`` of one partition of ids, ordered by id."""
+    """Writes the ``corpus``, ``rejects``, ``ledger`` and ``contamination`` tables of one partition of ids, by id."""
 
     held_out: float
     seed: int
@@ -169,7 +182,7 @@ class Finish:
     @property
     def digest(self) -> str:
         """What defines the work."""
-        return sha256_json(["finish", 2, self.held_out, self.seed, self.forced, self.pipeline])
+        return sha256_json(["finish", 3, self.held_out, self.seed, self.forced, self.pipeline])
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Write the tables of a partition; facts: everything that is counted."""
@@ -183,6 +196,7 @@ class Finish:
         _write(folder / "corpus.parquet", CORPUS, kept)
         _write(folder / "rejects.parquet", REJECTS, [_reject(row) for row in dropped])
         _write(folder / "ledger.parquet", LEDGER, self._ledger(rows))
+        _write(folder / "contamination.parquet", CONTAMINATION, [_leak(row) for row in dropped if row["hit"]])
         held_out = sum(row["split"] == "held_out" for row in kept)
         return {**counted(rows), "held_out": held_out}
 
@@ -196,6 +210,12 @@ class Finish:
         for row in rows:
             first.setdefault(row["id"], row)
         return [{**row, "pipeline": self.pipeline} for row in first.values()]
+
+
+def _leak(row: Mapping[str, Any]) -> dict[str, Any]:
+    benchmark, item, runs, whole = json.loads(row["hit"])
+    found = {"benchmark": benchmark, "item": item, "shared_runs": runs, "whole": whole}
+    return {**found, "document": row["id"], "source": row["source"], "record": row["record"]}
 
 
 def _reject(row: Mapping[str, Any]) -> dict[str, Any]:
