@@ -123,7 +123,10 @@ class Passes:
         """The first pass, over units of pages."""
         share = min(1.0, _OVERLAP_PAGES / max(1, self.rows))
         work = Clean(self.pipeline, self.partitions, round(share, 6))
-        done = self._do("clean and filter", work, [Job(unit.identity, unit.size, unit) for unit in self.units])
+        try:
+            done = self._do("clean and filter", work, [Job(unit.identity, unit.size, unit) for unit in self.units])
+        finally:
+            self.pipeline.close()
         # By what the pages hold, not by how much room they take here: so the same pages make the same shards.
         self.shards = partitions_for(sum(one.facts["page_bytes"] for one in done), PARTITION_BYTES)
         return done

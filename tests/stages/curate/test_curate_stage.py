@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -219,6 +220,16 @@ def test_html_is_shown_before_and_after(tmp_path: Path) -> None:
     assert isinstance(samples, Samples)
     assert samples.samples[0].parts[0][0].startswith("<body>")
     assert corpus[0]["text"].startswith(samples.samples[1].parts[0][0][:50])
+
+
+def test_no_process_is_left_behind(tmp_path: Path) -> None:
+    def children() -> set[str]:
+        return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+    before = children()
+    page = _page(f"<main>{'<p>'.join(_story(6).splitlines())}</main>", "page.html", "text/html")
+    _curate(tmp_path / "run", [_artifact(tmp_path, "pages", [page])], _config())
+    assert children() <= before
 
 
 def test_nothing_left_names_the_reason(tmp_path: Path) -> None:

@@ -89,6 +89,13 @@ class Pipeline:
             batch = _only(batch, self._alive[number])
         return found
 
+    def close(self) -> None:
+        """End what operators started: processes that parse pages."""
+        for operator in self.operators:
+            close = getattr(operator, "close", None)
+            if close is not None:
+                close()
+
     @cached_property
     def _alive(self) -> list[frozenset[str]]:
         """For each operator, the columns that are needed after it."""
