@@ -165,7 +165,14 @@ def _plot(axes: Axes, exhibit: Lines, series: Sequence[tuple[Series, Points]]) -
 
 
 def _short(value: float) -> str:
-    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
+    """A tick's label.
+
+    >>> _short(12_000), _short(3e11), _short(1e14), _short(1e16)
+    ('12k', '300B', '100T', '1e+16')
+    """
+    if abs(value) >= 1e15:
+        return f"{value:g}"
+    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:
             scale = 1e3 if unit == "k" else limit
             return f"{value / scale:g}{unit}"
