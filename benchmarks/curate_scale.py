@@ -2,8 +2,8 @@
 
     python benchmarks/curate_scale.py [--quick] [--sizes GB ...] [--folder FOLDER] [--workers N] [--plot FILE.png]
 
-Documents are drawn from the paragraphs of the example books and stories, six at a time; one in twenty is an exact
-copy of an earlier one and one in ten a near copy, with a word in two hundred changed. ``source`` and ``curate`` run as a user
+Documents are drawn from the paragraphs of the example books and stories, six at a time. One in twenty is an exact copy
+of an earlier one, one in ten a near copy with a word in two hundred changed. ``source`` and ``curate`` run as a user
 runs them, global steps included. Memory is the largest resident size of any one process, sampled; time is wall time.
 Prints a table, and one JSON object as its last line: ``ratio`` is that of the bound of 4 GiB to the largest memory.
 """

@@ -92,8 +92,19 @@ def moments(
 _RUNTIME: Final[Mapping[Device, int]] = {"cpu": 385 * 2**20, "cuda": 1100 * 2**20}
 """What no tensor shows: Python, torch, its libraries and their work space; on a GPU its context, cuBLAS and NCCL."""
 
+_CUDA_LIBRARIES: Final = 355 * 2**20
+"""And what a torch that was built with CUDA loads on a machine without a GPU: its libraries' tables and relocations."""
+
 _OTHERS: Final[Mapping[Device, int]] = {"cpu": 60 * 2**20, "cuda": 500 * 2**20}
 """And with several processes: threads and buffers of the communication library."""
+
+
+def _runtime(device: Device, processes: int) -> int:
+    import torch
+
+    heavy = _CUDA_LIBRARIES if device == "cpu" and torch.version.cuda else 0
+    return _RUNTIME[device] + heavy + (_OTHERS[device] if processes > 1 else 0)
+
 
 _WASTE: Final[Mapping[tuple[Device, bool], float]] = {
     ("cpu", False): 0.05,
@@ -202,7 +213,7 @@ def _of_rank(
         "gathered weights": _gathered(mine, layout, arithmetic),
         "gradient buckets": _buckets(mine, layout),
         "allocator": round(_WASTE[device, arithmetic == "fp32"] * passing),
-        "runtime": _RUNTIME[device] + (_OTHERS[device] if layout.world_size > 1 else 0),
+        "runtime": _runtime(device, layout.world_size),
     }
     if workload.engine.name == "deepspeed":
         parts |= zero_parts(workload.engine, layout.world_size, mine.stored, worst.gradients, device)
