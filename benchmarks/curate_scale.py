@@ -128,7 +128,7 @@ def measured(size: float, folder: Path, workers: int) -> dict[str, Any]:
     }
     artifacts = {
         "pages": {"stage": "source", "files": [source]},
-        "corpus": {"stage": "curate", "pages": ["pages"], "filters": [], "workers": workers},
+        "corpus": {"stage": "curate", "pages": ["pages"], "workers": workers},
     }
     recipe = folder / "scale.yaml"
     recipe.write_text(yaml.safe_dump({"name": "scale", "artifacts": artifacts}), encoding="utf-8")
