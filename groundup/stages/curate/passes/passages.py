@@ -32,7 +32,7 @@ from groundup.stages.curate.engine.runs import read_partition, write_run
 from groundup.stages.curate.passes.decisions import gone, of_unit, write_decisions
 from groundup.stages.curate.passes.exact import Partition
 from groundup.stages.curate.passes.near import UnitInput
-from groundup.stages.curate.passes.pieces import Struck
+from groundup.stages.curate.passes.pieces import NO_ROWS, Struck
 from groundup.stages.curate.passes.rewriting import ROWS, UNIT_BITS, Ints, emptied, of_documents, rekeyed, rewriting
 
 STEP_NAME: Final = "repeated_passages"
@@ -108,7 +108,7 @@ class WindowMap:
         unit = one.unit
         hot = of_documents(one.struck, unit.number)
         documents, places = hot.column("document").to_numpy(), hot.column("place").to_numpy()
-        parts, start = [_NO_WINDOWS], 0
+        parts, start = [NO_ROWS], 0
         with pq.ParquetFile(unit.kept) as file:
             for batch in file.iter_batches(batch_size=ROWS, columns=["id", "text"]):
                 mine = (documents >= start) & (documents < start + batch.num_rows)
@@ -130,17 +130,6 @@ class WindowMap:
         table = pa.concat_tables(parts)
         write_run(folder / "windows.parquet", table, table.column("key").to_numpy(), self.partitions)
         return {"windows": table.num_rows}
-
-
-_NO_WINDOWS: Final = pa.table(
-    {
-        "key": np.zeros(0, np.uint64),
-        "check": np.zeros(0, np.uint64),
-        "priority": np.zeros(0, np.uint64),
-        "document": np.zeros(0, np.int64),
-        "place": np.zeros(0, np.int64),
-    }
-)
 
 
 @dataclass(frozen=True)

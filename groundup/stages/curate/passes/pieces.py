@@ -61,12 +61,12 @@ class PieceMap:
                 documents = (unit.number << UNIT_BITS) | (rows + start)
                 parts.append(piece_table(found, priorities(names), documents))
                 start += batch.num_rows
-        table = pa.Table.from_batches(parts) if parts else _NO_PIECES
+        table = pa.Table.from_batches(parts) if parts else NO_ROWS
         write_run(folder / "pieces.parquet", table, table.column("key").to_numpy(), self.partitions)
         return {"pieces": table.num_rows}
 
 
-_NO_PIECES: Final = pa.table(
+NO_ROWS: Final = pa.table(
     {
         "key": np.zeros(0, np.uint64),
         "check": np.zeros(0, np.uint64),
@@ -75,6 +75,7 @@ _NO_PIECES: Final = pa.table(
         "place": np.zeros(0, np.int64),
     }
 )
+"""A run of pieces, or of windows of passages, without rows."""
 
 
 @dataclass(frozen=True)
