@@ -40,13 +40,20 @@ def _rows(x_BHTE: Tensor, num_kv_heads: int, start: int, end: int) -> Tensor:
     return x_BHTE[:, :, start:end].reshape(B * num_kv_heads, H // num_kv_heads * (end - start), E)
 
 
-def _probabilities(q_ARE: Tensor, k_ASE: Tensor, groups: int) -> Tensor:
+def _probabilities(q_ARE: Tensor, k_ASE: Tensor, groups: int, mask_QQ: Tensor) -> Tensor:
     """softmax(Q Kᵀ / sqrt(E)), (A, G*Q, S): the queries are the last positions of the keys."""
     num_queries, num_keys = q_ARE.size(1) // groups, k_ASE.size(1)
-    mask = torch.full((num_queries, num_keys), -math.inf, dtype=q_ARE.dtype, device=q_ARE.device)
-    mask = mask.triu_(num_keys - num_queries + 1).repeat(groups, 1)
-    scores = torch.baddbmm(mask, q_ARE, k_ASE.transpose(1, 2), alpha=1 / math.sqrt(q_ARE.size(2)))
+    nothing = q_ARE.new_empty(()).expand(len(q_ARE), q_ARE.size(1), num_keys)  # not read, as beta is 0
+    scores = torch.baddbmm(nothing, q_ARE, k_ASE.transpose(1, 2), beta=0, alpha=1 / math.sqrt(q_ARE.size(2)))
+    # Only among its own positions can a query see one that comes later.
+    own = scores.view(len(scores), groups, num_queries, num_keys)[..., num_keys - num_queries :]
+    own.add_(mask_QQ[:num_queries, :num_queries])
     return torch.softmax(scores, dim=-1)
+
+
+def _mask(like: Tensor) -> Tensor:
+    """-inf above the diagonal of a block, 0 elsewhere: (_BLOCK, _BLOCK), in the type of the queries."""
+    return like.new_full((_BLOCK, _BLOCK), -math.inf).triu_(1)
 
 
 class _CausalAttention(torch.autograd.Function):
@@ -56,9 +63,9 @@ class _CausalAttention(torch.autograd.Function):
         K = k_BKTE.size(1)
         k_ATE, v_ATE = k_BKTE.reshape(B * K, T, E), v_BKTE.reshape(B * K, T, E)
         out_BHTE = q_BHTE.new_empty(B, T, H, E).transpose(1, 2)
-        kept = []
+        kept, mask_QQ = [], _mask(q_BHTE)
         for start, end in _blocks(T):
-            odds = _probabilities(_rows(q_BHTE, K, start, end), k_ATE[:, :end], H // K)
+            odds = _probabilities(_rows(q_BHTE, K, start, end), k_ATE[:, :end], H // K, mask_QQ)
             out_BHTE[:, :, start:end] = (odds @ v_ATE[:, :end]).view(B, H, end - start, E)
             kept.append(odds)
         ctx.save_for_backward(q_BHTE, k_ATE, v_ATE, *(kept if T <= _LONGEST_KEPT else ()))
@@ -72,16 +79,19 @@ class _CausalAttention(torch.autograd.Function):
         K = len(k_ATE) // B
         dq_BHTE = torch.empty_like(q_BHTE)
         sums = torch.promote_types(q_BHTE.dtype, torch.float32)
-        dk_ATE, dv_ATE = torch.zeros_like(k_ATE, dtype=sums), torch.zeros_like(v_ATE, dtype=sums)
-        for number, (start, end) in enumerate(_blocks(T)):
+        dk_ATE, dv_ATE = torch.empty_like(k_ATE, dtype=sums), torch.empty_like(v_ATE, dtype=sums)
+        mask_QQ = _mask(q_BHTE)
+        # From the end: the last block of queries sees all keys, so that its products are where the sums begin.
+        for number, (start, end) in reversed(list(enumerate(_blocks(T)))):
             q, k, v = _rows(q_BHTE, K, start, end), k_ATE[:, :end], v_ATE[:, :end]
             dout = _rows(dout_BHTE, K, start, end)
-            odds = kept[number] if kept else _probabilities(q, k, H // K)
-            dv_ATE[:, :end].add_(odds.transpose(1, 2) @ dout)  # += would copy the sum onto itself
+            odds = kept[number] if kept else _probabilities(q, k, H // K, mask_QQ)
+            add = Tensor.copy_ if end == T else Tensor.add_
+            add(dv_ATE[:, :end], odds.transpose(1, 2) @ dout)
             dodds = dout @ v.transpose(1, 2)
             dscores = torch.ops.aten._softmax_backward_data(dodds, odds, -1, odds.dtype)
             dq_BHTE[:, :, start:end] = (dscores @ k).view(B, H, end - start, E)
-            dk_ATE[:, :end].add_(dscores.transpose(1, 2) @ q)
+            add(dk_ATE[:, :end], dscores.transpose(1, 2) @ q)
         scale = 1 / math.sqrt(E)
         dk_BKTE, dv_BKTE = (dx.to(q_BHTE.dtype).view(B, K, T, E) for dx in (dk_ATE.mul_(scale), dv_ATE))
         return dq_BHTE.mul_(scale), dk_BKTE, dv_BKTE

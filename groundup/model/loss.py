@@ -23,6 +23,9 @@ from torch import Tensor
 CHUNK: Final = 1024
 """Positions whose logits exist at once, in the type of the hidden states: enough to keep matrix products efficient."""
 
+_LEAST_ODDS: Final = 1e-30
+"""A probability above this is a normal number in fp32, and its logarithm is right to the last bits."""
+
 _BLOCK: Final = 2**20
 """Logits turned into probabilities at once on a CPU, in fp32: 4 MiB, which stay in the cache."""
 
@@ -79,10 +82,14 @@ def _add_losses(
         if not in_place_gradient:
             log_norm = logits.float().logsumexp(dim=1, keepdim=True)
         else:
-            # One kernel gives all probabilities; the largest of a row, at least 1/V, gives its norm exactly.
+            # One kernel gives all probabilities, and that of the target gives the norm, unless it is too small for
+            # fp32: then the largest of the row does, which is at least 1/V, at the price of two more passes.
             error = logits.to(torch.float32, copy=True)
             torch.softmax(error, dim=1, out=error)
-            log_norm = logits.amax(dim=1, keepdim=True).float() - error.amax(dim=1, keepdim=True).log()
+            odds = error.gather(1, targets)
+            log_norm = target - odds.log()
+            if _may_be_unlikely(odds):
+                log_norm = logits.amax(dim=1, keepdim=True).float() - error.amax(dim=1, keepdim=True).log()
             if z_loss:
                 error *= 1 + 2 * z_loss * log_norm
             error.scatter_add_(1, targets, error.new_full(targets.shape, -1.0))
@@ -90,6 +97,13 @@ def _add_losses(
         total += (log_norm - target).sum()
         if z_loss:
             penalty += z_loss * log_norm.square().sum()
+
+
+def _may_be_unlikely(odds: Tensor) -> bool:
+    """Whether a probability may be too small. Asking would make a GPU wait, and a plan's tensors hold no numbers."""
+    if odds.device.type != "cpu" or type(odds) is not Tensor:
+        return True
+    return bool((odds < _LEAST_ODDS).any())
 
 
 def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float = 0.0) -> Tensor:

@@ -122,3 +122,19 @@ def test_target_log_probs_are_log_softmax_and_differentiable() -> None:
         strict=True,
     ):
         torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("z_loss", [0.0, 0.01])
+def test_a_target_too_unlikely_for_fp32_has_its_loss_all_the_same(z_loss: float) -> None:
+    """exp(-200) is 0 in fp32, its loss is 200; other rows of the block must not notice."""
+    hidden = torch.tensor([[200.0, 1.0], [0.5, -1.0], [95.0, 2.0]], requires_grad=True)
+    weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.5]], requires_grad=True)
+    targets = torch.tensor([1, 0, 2])
+    ours = linear_cross_entropy(hidden, weight, targets, z_loss)
+    logits = hidden @ weight.t()
+    plain = F.cross_entropy(logits, targets, reduction="sum") + z_loss * logits.logsumexp(dim=1).square().sum()
+    assert float(F.cross_entropy(logits, targets, reduction="none").detach().max()) > 190
+    torch.testing.assert_close(ours, plain)
+    ours_grads = torch.autograd.grad(ours, (hidden, weight))
+    for left, right in zip(ours_grads, torch.autograd.grad(plain, (hidden, weight)), strict=True):
+        torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-5)
