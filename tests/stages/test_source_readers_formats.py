@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import json
 import mailbox
 import sys
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pdf_files import pdf
 from source_run import TERMS, counts, run_source, tar, zipped
 
 from groundup.base.errors import DataError, RequestError
@@ -280,37 +280,9 @@ def test_threads(tmp_path: Path, form: str) -> None:
 # -- PDF -----------------------------------------------------------------------------------------------------------
 
 
-def _pdf(*lines: str) -> bytes:
-    """The smallest file of PDF 1.4 with a line of text a page."""
-    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(lines)))
-    objects = [
-        "<</Type/Catalog/Pages 2 0 R>>",
-        f"<</Type/Pages/Count {len(lines)}/Kids[{kids}]>>",
-        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
-    ]
-    for number, line in enumerate(lines):
-        drawn = f"BT /F1 12 Tf 72 700 Td ({line}) Tj ET" if line else ""
-        objects.append(
-            f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents {5 + 2 * number} 0 R"
-            "/Resources<</Font<</F1 3 0 R>>>>>>"
-        )
-        objects.append(f"<</Length {len(drawn)}>>stream\n{drawn}\nendstream")
-    buffer = io.BytesIO(b"%PDF-1.4\n")
-    buffer.seek(0, io.SEEK_END)
-    offsets = []
-    for number, one in enumerate(objects, 1):
-        offsets.append(buffer.tell())
-        buffer.write(f"{number} 0 obj{one}endobj\n".encode())
-    start = buffer.tell()
-    buffer.write(f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n".encode())
-    buffer.write("".join(f"{offset:010d} 00000 n \n" for offset in offsets).encode())
-    buffer.write(f"trailer<</Size {len(objects) + 1}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF".encode())
-    return buffer.getvalue()
-
-
 def test_pdf(tmp_path: Path) -> None:
     pytest.importorskip("pypdf")
-    members = {"a.pdf": _pdf("Hello", "World"), "b.pdf": _pdf(""), "c.pdf": b"%PDF-1.4 broken"}
+    members = {"a.pdf": pdf("Hello", "World"), "b.pdf": pdf(""), "c.pdf": b"%PDF-1.4 broken"}
     (tmp_path / "x.zip").write_bytes(zipped(members))
     pages, outcome = run_source(tmp_path, "x.zip")
     assert [(page["record"], page["content"], page["media_type"]) for page in pages] == [

@@ -32,7 +32,7 @@ ZEROS = bytes(3 << 20)
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bombs are told from a mebibyte on, so that the tests need no large ones."""
-    monkeypatch.setattr(unpack, "_SMALL", 1 << 20)
+    monkeypatch.setattr(unpack, "SMALL", 1 << 20)
 
 
 def _zstd(data: bytes) -> bytes:

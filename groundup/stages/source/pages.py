@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Final
@@ -71,17 +72,18 @@ def pages_of(places: Iterable[Place], reading: Reading) -> Iterator[tuple[str, P
     """
     reading.rules.as_is = lambda name: _format(reading.file, name) == "warc"
     seen = Seen()
-    for page in _all_pages(places, reading):
-        one = document_id(reading.file.name, page.record, page.content)
-        if not seen.new_id(one):
-            reading.skip("duplicate_id", page.record)
-            continue
-        reading.found += 1
-        record = seen.record(page.record)
-        if record != page.record:
-            page = replace(page, record=record)
-            one = document_id(reading.file.name, record, page.content)
-        yield one, page
+    with closing(reading):
+        for page in _all_pages(places, reading):
+            one = document_id(reading.file.name, page.record, page.content)
+            if not seen.new_id(one):
+                reading.skip("duplicate_id", page.record)
+                continue
+            reading.found += 1
+            record = seen.record(page.record)
+            if record != page.record:
+                page = replace(page, record=record)
+                one = document_id(reading.file.name, record, page.content)
+            yield one, page
 
 
 def _all_pages(places: Iterable[Place], reading: Reading) -> Iterator[Page]:

@@ -1,13 +1,12 @@
 """Files out of files: folders, archives and compression, read as streams and never written to disk.
 
 Everything is read to its last byte, so that a download that was cut off is found out. What a file unpacks to is
-bounded: a few kilobytes that unpack to terabytes are a bomb and no data set. Links are never followed, and names that
-lead out of an archive are left out.
+bounded, file by file and in all: a few kilobytes that unpack to terabytes are a bomb and no data set. Links are never
+followed, and names that lead out of an archive are left out.
 """
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
 import lzma
@@ -21,10 +20,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, cast
 
-import pyarrow as pa
-
 from groundup.base.errors import DataError
 from groundup.base.units import human_bytes
+from groundup.stages.source.decompress import DICTIONARY, HungryError, decompressed
 from groundup.stages.source.places import Place, Skip, local
 
 _TAR_BLOCK: Final = 512
@@ -40,10 +38,22 @@ _BROKEN: Final = (
     zlib.error,
     tarfile.TarError,
     zipfile.BadZipFile,
+    RecursionError,  # tarfile: a header that is followed by a header, and so on
     NotImplementedError,  # zipfile: a compression method that it doesn't have
 )
-_SMALL: Final = 64 << 20
+SMALL: Final = 64 << 20
 """Bytes that anything may unpack to, whatever its ratio."""
+_SMALL_FILES: Final = 16
+"""How many files of that size an archive may unpack to, whatever its ratio."""
+_LONGEST_HEADER: Final = 1 << 20
+"""Bytes of what stands before a file in a tar for its name and times, which tarfile reads whole."""
+_READ_WHOLE: Final = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 
 
 class DamageError(DataError):
@@ -115,7 +125,14 @@ class _Unpacked(io.RawIOBase):
     """A stream whose damage is an error that names the file, and that ends where it would unpack too far."""
 
     def __init__(
-        self, title: str, inner: Any, limit: int, ratio: float, packed: Callable[[], int] | None, size: int | None
+        self,
+        title: str,
+        inner: Any,
+        limit: int,
+        ratio: float,
+        packed: Callable[[], int] | None,
+        size: int | None,
+        add: Callable[[int], None] | None,
     ) -> None:
         self._title = title
         self._inner = inner
@@ -123,6 +140,7 @@ class _Unpacked(io.RawIOBase):
         self._limit = limit
         self._ratio = ratio
         self._packed = packed
+        self._add = add
         self._count = 0
 
     def readable(self) -> bool:
@@ -137,9 +155,11 @@ class _Unpacked(io.RawIOBase):
             raise BombError(self._title, f"unpacks to more than {limit}; see max_unpacked and max_member")
         buffer[: len(data)] = data
         self._count += len(data)
+        if self._add is not None:
+            self._add(len(data))
         if not data and self._size is not None and self._count < self._size:
             raise DamageError(self._title, f"is cut off ({self._count} of {self._size} bytes); fetch it again")
-        if self._packed is not None and self._count > max(_SMALL, self._ratio * max(1, self._packed())):
+        if self._packed is not None and self._count > max(SMALL, self._ratio * max(1, self._packed())):
             raise BombError(self._title, f"unpacks to more than {self._ratio:g} times its size; see max_ratio")
         return len(data)
 
@@ -151,8 +171,10 @@ def _bounded(
     ratio: float,
     packed: Callable[[], int] | None = None,
     size: int | None = None,
+    add: Callable[[int], None] | None = None,
 ) -> io.BufferedReader:
-    return cast(io.BufferedReader, io.BufferedReader(_Unpacked(title, inner, limit, ratio, packed, size), _BUFFER))
+    raw = _Unpacked(title, inner, limit, ratio, packed, size, add)
+    return cast(io.BufferedReader, io.BufferedReader(raw, _BUFFER))
 
 
 def members(path: Path) -> Iterator[Member]:
@@ -214,41 +236,23 @@ def _inside(folder: PurePosixPath, found: Iterable[Member]) -> Iterator[Member]:
         yield Member(_joined(folder, member.name), member.stream) if folder.parts else member
 
 
-def decompressed(handle: IO[bytes], packed: str) -> Any:
-    """What a compressed stream holds, by the ending of its name: .gz, .xz, .bz2, .zst, or nothing."""
-    match packed:
-        case ".gz":
-            return gzip.GzipFile(fileobj=handle)
-        case ".xz":
-            return lzma.LZMAFile(handle)
-        case ".bz2":
-            return bz2.BZ2File(handle)
-        case ".zst":
-            return _Zstandard(handle)
-        case _:
-            return handle
+class _TarInfo(tarfile.TarInfo):
+    """A header of a tar; one that would be read whole may not be long."""
 
-
-class _Zstandard:
-    """Zstandard frames one after another, by Arrow's codec, which needs no further package."""
-
-    def __init__(self, handle: IO[bytes]) -> None:
-        self._inner = pa.CompressedInputStream(cast(Any, handle), "zstd")
-
-    def read(self, size: int) -> bytes:
-        try:
-            return bytes(self._inner.read(size))
-        except DataError:
-            raise
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            raise EOFError(str(error)) from None
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _TarInfo:
+        """The header of 512 bytes; ReadError if what it announces is too long for a name."""
+        made = super().frombuf(buf, encoding, errors)
+        if made.type in _READ_WHOLE and made.size > _LONGEST_HEADER:
+            raise tarfile.ReadError("a name in it is too long")
+        return made
 
 
 def _tar(place: Place, stream: IO[bytes], rules: Rules) -> Iterator[Member]:
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
+    whole = _Whole.of(place, rules)
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarInfo) as archive:
         for entry in archive:
+            whole.check()
             if entry.isdir():
                 continue
             if entry.issym() or entry.islnk():
@@ -258,13 +262,15 @@ def _tar(place: Place, stream: IO[bytes], rules: Rules) -> Iterator[Member]:
             else:
                 content = archive.extractfile(entry)
                 assert content is not None
-                yield from _entry(place, entry.name, content, rules, None, entry.size)
+                yield from _entry(place, entry.name, content, rules, whole, None, entry.size)
             cast(Any, archive).members = []  # tarfile keeps every entry, which adds up in archives of millions
 
 
 def _zip(place: Place, handle: IO[bytes], rules: Rules) -> Iterator[Member]:
+    whole = _Whole.of(place, rules)
     with zipfile.ZipFile(handle) as archive:
         for entry in archive.infolist():
+            whole.check()
             if entry.is_dir():
                 continue
             if (entry.external_attr >> 16) & 0o170000 == 0o120000:
@@ -281,15 +287,49 @@ def _zip(place: Place, handle: IO[bytes], rules: Rules) -> Iterator[Member]:
                 rules.lost(broken, entry.filename)
                 continue
             with stream:
-                yield from _entry(
-                    place, entry.filename, stream, rules, partial(int, entry.compress_size), entry.file_size
-                )
+                packed = partial(int, entry.compress_size)
+                yield from _entry(place, entry.filename, stream, rules, whole, packed, entry.file_size)
+
+
+@dataclass
+class _Whole:
+    """What the compressed files of an archive have unpacked to together, and what they may in all."""
+
+    title: str
+    most: int
+    count: int = 0
+
+    @classmethod
+    def of(cls, place: Place, rules: Rules) -> _Whole:
+        """For an archive; where its size can't be known only ``max_unpacked`` counts."""
+        by_size = max(_SMALL_FILES * SMALL, int(rules.max_ratio * place.size)) if place.size else rules.max_unpacked
+        return cls(place.title, min(rules.max_unpacked, by_size))
+
+    def add(self, count: int) -> None:
+        """BombError beyond the limit."""
+        self.count += count
+        self.check()
+
+    def check(self) -> None:
+        """The same before a further file is opened: the rest of the archive is left out."""
+        if self.count > self.most:
+            what = f"unpacks to more than {human_bytes(self.most)}; see max_ratio and max_unpacked"
+            raise BombError(f"{self.title} in all", what)
 
 
 def _entry(
-    place: Place, name: str, content: IO[bytes], rules: Rules, packed_size: Callable[[], int] | None, size: int
+    place: Place,
+    name: str,
+    content: IO[bytes],
+    rules: Rules,
+    whole: _Whole,
+    packed_size: Callable[[], int] | None,
+    size: int,
 ) -> Iterator[Member]:
-    """A member of an archive; a compressed one is opened, an archive in an archive is not."""
+    """A member of an archive; a compressed one is opened, an archive in an archive is not.
+
+    ``packed_size`` is given if the archive itself compresses its members: then what comes out counts to ``whole``.
+    """
     path = PurePosixPath(name)
     if ".." in path.parts:
         rules.skip("path_leaves_archive", name, "its name leads out of the archive")
@@ -298,13 +338,15 @@ def _entry(
     if path.suffix in _ARCHIVES or any(name.endswith(f".tar{packed}") for packed in _PACKED):
         rules.skip("nested_archive", name, "an archive in an archive; unpack the outer one")
         return
-    stream = _bounded(f"{place.title}: {name}", content, rules.max_member, rules.max_ratio, packed_size, size)
+    title, add = f"{place.title}: {name}", whole.add if packed_size is not None else None
+    stream = _bounded(title, content, rules.max_member, rules.max_ratio, packed_size, size, add)
     inner = name.removesuffix(path.suffix) if path.suffix in _PACKED else name
     if inner != name and not (rules.as_is(inner) and path.suffix in (".gz", ".zst")):
         with _explained(place.title):
             opened = decompressed(stream, path.suffix)
         at = [0]
-        stream = _bounded(f"{place.title}: {name}", opened, rules.max_member, rules.max_ratio, _told(stream, at))
+        told = _told(stream, at)
+        stream = _bounded(title, opened, rules.max_member, rules.max_ratio, told, None, whole.add)
     yield Member(inner, stream)
 
 
@@ -332,6 +374,8 @@ def _tar_is_whole(place: Place) -> bool:
 def _explained(title: str) -> Iterator[None]:
     try:
         yield
+    except HungryError:
+        raise BombError(title, f"takes more than {human_bytes(DICTIONARY)} of memory to unpack") from None
     except _BROKEN as error:
         reason = str(error) or type(error).__name__
         raise DamageError(title, f"is damaged or cut off ({reason}); fetch it again") from None

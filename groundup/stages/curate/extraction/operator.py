@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from groundup.base.errors import RequestError, nearest
 from groundup.base.files import sha256_file
+from groundup.base.guard import Failure, Guard
 from groundup.stages.curate.engine.operator import VERDICT, Spec, refuse, with_column
 from groundup.stages.curate.extraction.encoding import decode
 from groundup.stages.curate.extraction.extractors import MODES, Extracted, Mode, extract_html
 from groundup.stages.curate.extraction.forest import WEIGHTS
-from groundup.stages.curate.guard import Failure, Guard
 
 STEP: Final = "extract"
 HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})

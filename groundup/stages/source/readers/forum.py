@@ -98,24 +98,32 @@ def _number(text: str | None) -> int | None:
 
 def _threads(store: sqlite3.Connection, member: Member, reading: Reading) -> Iterator[Page]:
     posts: list[tuple[int, str | None, str | None, str | None]] = []
-    current = None
+    current, count, size = None, 0, 0
     for thread, place, title, body, date in store.execute(_ORDERED):
         if thread != current and posts:
-            yield from _thread(current, posts, member, reading)
-            posts = []
+            yield from _thread(current, posts, count, member, reading)
+            posts, count, size = [], 0, 0
         current = thread
-        posts.append((place, title, body, date))
+        count += 1
+        # A thread beyond the limit is left out for what was seen of it, so the rest need not be held.
+        if not posts or (body and size <= reading.max_size):
+            posts.append((place, title, body, date))
+            size += len(body or "")
     if posts:
-        yield from _thread(current, posts, member, reading)
+        yield from _thread(current, posts, count, member, reading)
 
 
 def _thread(
-    thread: int | None, posts: list[tuple[int, str | None, str | None, str | None]], member: Member, reading: Reading
+    thread: int | None,
+    posts: list[tuple[int, str | None, str | None, str | None]],
+    count: int,
+    member: Member,
+    reading: Reading,
 ) -> Iterator[Page]:
     record = f"question {thread}" if member.lone else f"{member.name} question {thread}"
     place, title, question, date = posts[0]
     if place != 0:
-        reading.skip("answer_without_question", record, count=len(posts))
+        reading.skip("answer_without_question", record, count=count)
         return
     parts = [f"<h1>{html.escape(title)}</h1>" if title else "", question or ""]
     parts += [f"<article>{body}</article>" for _, _, body, _ in posts[1:] if body]

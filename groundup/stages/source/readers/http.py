@@ -13,9 +13,9 @@ HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 TEXT_TYPES: Final = frozenset({"text/plain", "text/markdown"})
 _PRIVATE: Final = frozenset({"set-cookie", "set-cookie2"})
 _HTML_START: Final = re.compile(
-    rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|title|meta|script|div|p|h1)\b", re.I
+    rb"\s*+(?>(?:<!--.*?-->\s*+)*+)<(!doctype\s+html|html|head|body|title|meta|script|div|p|h1)\b", re.I
 )
-_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?\s*([^\s\"';]+)", re.I)
+_CHARSET: Final = re.compile(r"charset\s*+=\s*+[\"']?\s*+([^\s\"';]+)", re.I)
 _CHUNK: Final = re.compile(rb"(?:\r?\n)?([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
 
 

@@ -1,42 +1,52 @@
 """Mailing lists: mbox files (RFC 4155) and maildir folders, one page a message: its subject and its own text.
 
 Attachments are left out, and of alternatives the plain one is taken. Addresses in the text stay for redaction to find.
+Messages are parsed in a guarded process, many at a time.
 """
 
 from __future__ import annotations
 
-import email
-import email.message
-import email.policy
-import email.utils
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Final
 
-from groundup.stages.source.readers.encodings import decode_any
+from groundup.base.guard import Failure, Guard
+from groundup.base.units import human_bytes
+from groundup.stages.source.readers.mail_text import Mail, parse
 from groundup.stages.source.readers.reading import Page, Reading
 from groundup.stages.source.readers.text import HTML, PLAIN, whole
 from groundup.stages.source.unpack import Member, read_lines
 
+SECONDS: Final = 10.0
+"""Processor time for a message: ordinary mail takes a thousandth of a second, its largest attachments a tenth."""
+MEMORY_BYTES: Final = 512 << 20
+"""Memory for a message: a page of the largest default size, held, split and decoded, several times over."""
+
 _QUOTED_FROM: Final = re.compile(rb"^>(>*From )", re.M)
 _LONGEST_LINE: Final = 1 << 20
+_AT_ONCE: Final = 64
+_BYTES_AT_ONCE: Final = 1 << 20
 
 
 def read_mbox(member: Member, reading: Reading) -> Iterator[Page]:
     """A page a message. A message starts at a line ``From …`` that is the first, or after an empty line."""
+    messages: list[tuple[str, bytes | None]] = []
+    size = 0
     for number, message in enumerate(_messages(member, reading), 1):
         record = f"message {number}" if member.lone else f"{member.name} message {number}"
-        if message is None:
-            reading.skip("too_large", record)
-        else:
-            yield from _pages(_QUOTED_FROM.sub(rb"\1", message), record, reading)
+        messages.append((record, None if message is None else _QUOTED_FROM.sub(rb"\1", message)))
+        size += len(message or b"")
+        if len(messages) >= _AT_ONCE or size >= _BYTES_AT_ONCE:
+            yield from _pages(messages, reading)
+            messages, size = [], 0
+    yield from _pages(messages, reading)
 
 
 def read_message(member: Member, reading: Reading) -> Iterator[Page]:
     """The one message that a file of a maildir holds."""
     content = whole(member, reading)
     if content is not None:
-        yield from _pages(content, member.name, reading)
+        yield from _pages([(member.name, content)], reading)
 
 
 def _messages(member: Member, reading: Reading) -> Iterator[bytes | None]:
@@ -64,59 +74,42 @@ def _joined(lines: list[bytes]) -> bytes:
     return b"".join(lines[:-1] if lines and not lines[-1].strip() else lines)
 
 
-def _pages(content: bytes, record: str, reading: Reading) -> Iterator[Page]:
-    try:
-        message = email.message_from_bytes(content, policy=email.policy.default)
-        part = _body(message)
-        text = _characters(part) if part is not None else ""
-        subject, date, archived = (_header(message, name) for name in ("Subject", "Date", "Archived-At"))
-    except Exception as error:  # the parser meets all the mail there is, and gives up in many ways
-        reading.refuse("bad_message", record, f"{record} can't be parsed ({type(error).__name__})")
-        return
-    if text is None or part is None or not text.strip():
-        reading.skip("unknown_encoding" if text is None else "empty" if part is not None else "no_text", record)
-        return
-    if part.get_content_type() == HTML:
-        yield Page(record, HTML, "utf-8", _url(archived), text.encode("utf-8", "replace"), _date(date))
-        return
-    whole_text = f"{subject}\n\n{text}" if subject else text
+def _guard(max_size: int) -> Guard[bytes, Mail]:
+    return Guard(parse, SECONDS, MEMORY_BYTES)
+
+
+def _pages(messages: Iterable[tuple[str, bytes | None]], reading: Reading) -> Iterator[Page]:
+    """The pages of (record, message); None stands for one that was too large."""
+    parsed = iter(reading.guard(_guard).map([content for _, content in messages if content is not None]))
+    for record, content in messages:
+        if content is None:
+            reading.skip("too_large", record)
+            continue
+        found = next(parsed)
+        if isinstance(found, Failure):
+            reason, what = _explained(found)
+            reading.refuse(reason, record, f"{record} {what}")
+        elif not found.has_text or found.text is None or not found.text.strip():
+            nothing = "empty" if found.text is not None else "unknown_encoding"
+            reading.skip(nothing if found.has_text else "no_text", record)
+        else:
+            yield _page(record, found, found.text)
+
+
+def _page(record: str, found: Mail, text: str) -> Page:
+    if found.is_html:
+        return Page(record, HTML, "utf-8", found.url, text.encode("utf-8", "replace"), found.date)
+    whole_text = f"{found.subject}\n\n{text}" if found.subject else text
     content = whole_text.replace("\r\n", "\n").encode("utf-8", "replace")
-    yield Page(record, PLAIN, "utf-8", _url(archived), content, _date(date))
+    return Page(record, PLAIN, "utf-8", found.url, content, found.date)
 
 
-def _body(message: Any) -> Any:
-    """The part with the message's own text: plain before HTML, never an attachment."""
-    for kind in ("text/plain", HTML):
-        for part in message.walk():
-            if part.get_content_type() == kind and part.get_content_disposition() != "attachment":
-                return part
-    return None
-
-
-def _characters(part: Any) -> str | None:
-    payload = part.get_payload(decode=True) or b""
-    said = part.get_content_charset()
-    if said:
-        try:
-            return str(payload.decode(said))
-        except (UnicodeError, LookupError):
-            pass
-    found = decode_any(payload)
-    return found[0] if found else None
-
-
-def _header(message: Any, name: str) -> str:
-    value = message.get(name)
-    return " ".join(str(value).split()) if value is not None else ""
-
-
-def _url(archived: str) -> str | None:
-    address = archived.strip("<> ")
-    return address if address.startswith(("http://", "https://")) else None
-
-
-def _date(value: str) -> str | None:
-    try:
-        return email.utils.parsedate_to_datetime(value).isoformat()
-    except (ValueError, TypeError, OverflowError):
-        return None
+def _explained(failure: Failure) -> tuple[str, str]:
+    """The reason that a failure is counted under, and what happened."""
+    match failure.rule:
+        case "too_slow":
+            return "too_slow", f"can't be parsed in {SECONDS:g} seconds"
+        case "too_large":
+            return "out_of_memory", f"can't be parsed in {human_bytes(MEMORY_BYTES)} of memory"
+        case _:
+            return "bad_message", f"can't be parsed ({failure.detail})"

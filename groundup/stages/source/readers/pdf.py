@@ -1,73 +1,68 @@
 """PDF by its text layer (pypdf); a scanned page without one gives nothing.
 
-The order of words is that of the file, which for most documents is that of reading. Parsing ends at a limit of time
-and of text; a document that stops the parser is counted.
+Parsing goes on in a guarded process with limits of time and memory: a page tree in a circle, a stream that unpacks to
+gigabytes, a drawing of millions of steps cost one row in what was left out. The process is started for the first
+document and ends with the source.
 """
 
 from __future__ import annotations
 
-import io
-import logging
-import re
-import time
 from collections.abc import Iterator
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
-from groundup.base.errors import missing_extra
+from groundup.base.guard import Failure, Guard
+from groundup.base.units import human_bytes
+from groundup.stages.source.readers.pdf_text import Layer, prepare, text_layer
 from groundup.stages.source.readers.reading import Page, Reading, where
 from groundup.stages.source.readers.text import PLAIN, whole
 from groundup.stages.source.unpack import Member
 
-MAX_SECONDS: Final = 60.0
-_HYPHENATED: Final = re.compile(r"(?<=[^\W\d_])[-\u00ad\u2010]\n(?=[a-z])")
-_TOO_MANY_BLANK: Final = re.compile(r"\n{3,}")
+SECONDS: Final = 30.0
+"""Processor time for a document: pypdf takes a hundredth to a tenth of a second a sheet, so a book is well within."""
+MEMORY_BYTES: Final = 1 << 30
+"""Memory for a document beyond that of the idle parser. pypdf ends a stream at 75 MB, which takes twice as much: some
+such fit, and a machine that trains models has this to spare."""
+
+_LOCKED: Final = frozenset({"DependencyError", "FileNotDecryptedError", "WrongPasswordError"})
+"""What pypdf raises of documents that it can't decrypt; the first where it lacks the package for a cipher."""
 
 
 def read_pdf(member: Member, reading: Reading) -> Iterator[Page]:
     """One page of the pages artifact for a document, its sheets with an empty line between them."""
-    try:
-        import pypdf
-    except ImportError:
-        raise missing_extra("pypdf", "pdf") from None
     content = whole(member, reading)
     if content is None:
         return
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it reports each oddity of each file
-    try:
-        document = pypdf.PdfReader(io.BytesIO(content), strict=False)
-        if document.is_encrypted and not document.decrypt(""):
-            reading.skip("encrypted", member.name)
-            return
-        text = _text(document, reading)
-    except (Exception, RecursionError) as error:  # a parser of hostile files fails in every way there is
-        reading.refuse("bad_pdf", member.name, f"{where(member, reading)} can't be parsed ({type(error).__name__})")
-        return
-    if text is None:
-        reading.skip("too_slow", member.name, f"more than {MAX_SECONDS:g} seconds")
-    elif not text.strip():
+    (found,) = reading.guard(_guard).map([content])
+    if isinstance(found, Failure):
+        reason, what = _explained(found)
+        reading.refuse(reason, member.name, f"{where(member, reading)} {what}")
+    elif found.encrypted:
+        reading.refuse("encrypted", member.name, f"{where(member, reading)} is encrypted; unlock it first")
+    elif not found.text.strip() and not found.too_long:
         reading.skip("no_text_layer", member.name)
     else:
-        yield Page(member.name, PLAIN, "utf-8", None, text.encode("utf-8", "replace"), _date(document))
+        text = found.text.encode("utf-8", "replace")
+        if found.too_long or len(text) > reading.max_size:
+            reading.skip("too_large", member.name, "its text")
+        else:
+            yield Page(member.name, PLAIN, "utf-8", None, text, found.date)
 
 
-def _text(document: Any, reading: Reading) -> str | None:
-    until = time.monotonic() + MAX_SECONDS
-    sheets, size = [], 0
-    for sheet in document.pages:
-        found = sheet.extract_text()
-        size += len(found)
-        if size > reading.max_size:
-            break
-        if time.monotonic() > until:
-            return None
-        sheets.append(found.strip())
-    text = "\n\n".join(sheet for sheet in sheets if sheet)
-    return _TOO_MANY_BLANK.sub("\n\n", _HYPHENATED.sub("", text))
+def _guard(max_size: int) -> Guard[bytes, Layer]:
+    return Guard(partial(text_layer, max_size), SECONDS, MEMORY_BYTES, prepare)
 
 
-def _date(document: Any) -> str | None:
-    try:
-        date = document.metadata.creation_date if document.metadata else None
-        return date.isoformat() if date else None
-    except Exception:  # what a document says of itself may be anything
-        return None
+def _explained(failure: Failure) -> tuple[str, str]:
+    """The reason that a failure is counted under, and what happened."""
+    match failure.rule:
+        case "too_slow":
+            return "too_slow", f"can't be parsed in {SECONDS:g} seconds"
+        case "too_large":
+            return "out_of_memory", f"can't be parsed in {human_bytes(MEMORY_BYTES)} of memory"
+        case _ if failure.detail == "LimitReachedError":  # pypdf's own limits on what its streams unpack to
+            return "unpacks_too_far", "has a stream that unpacks too far"
+        case _ if failure.detail in _LOCKED:
+            return "encrypted", "is encrypted; unlock it first"
+        case _:
+            return "bad_pdf", f"can't be parsed ({failure.detail})"

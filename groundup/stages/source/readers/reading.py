@@ -6,14 +6,21 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from groundup.base.errors import DataError
+from groundup.base.guard import Guard
 from groundup.stages.source.config import SourceFile
 from groundup.stages.source.unpack import Member, Rules
 
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
 LISTED: Final = 1000
 """Things left out that are listed by name, for each reason; more are only counted."""
+
+_LONGEST: Final = 400
+"""Characters of a name or a message that are listed: a title of megabytes, a thousand times, would fill the memory."""
 
 _PATIENCE: Final = 1000
 """Bad rows after which a file that has not given one good row is given up."""
@@ -63,6 +70,7 @@ class Reading:
     listed: list[Skipped] = field(default_factory=list)
     found: int = 0
     problem: str = ""
+    guards: dict[Callable[[int], Guard[Any, Any]], Guard[Any, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rules.skip = self.skip
@@ -72,7 +80,7 @@ class Reading:
         """Count something as left out."""
         self.tally[reason] += count
         if self.tally[reason] <= LISTED:
-            self.listed.append(Skipped(record, reason, detail))
+            self.listed.append(Skipped(_cut(record), reason, _cut(detail)))
 
     def refuse(self, reason: str, record: str, message: str) -> None:
         """Count something that can't be read; DataError if strict, or if nothing of the source was readable so far.
@@ -81,7 +89,7 @@ class Reading:
         """
         if self.strict:
             raise DataError(message)
-        self.problem = self.problem or message
+        self.problem = self.problem or _cut(message)
         self.skip(reason, record, message)
         if not self.found and self.tally[reason] >= _PATIENCE:
             raise DataError(f"{self.problem} (and so on, {_PATIENCE} times, with no page found)")
@@ -91,6 +99,21 @@ class Reading:
         if self.strict or not self.found:
             raise DataError(message)
         self.skip(reason, record, message)
+
+    def guard(self, make: Callable[[int], Guard[Item, Value]]) -> Guard[Item, Value]:
+        """The guard of a parser, made of ``max_size`` when it is first asked for. It ends with :meth:`close`."""
+        if make not in self.guards:
+            self.guards[make] = make(self.max_size)
+        return self.guards[make]
+
+    def close(self) -> None:
+        """End the processes of all guards."""
+        for guard in self.guards.values():
+            guard.close()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
 Reader = Callable[[Member, Reading], Iterator[Page]]

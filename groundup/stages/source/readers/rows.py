@@ -15,13 +15,16 @@ import pyarrow.parquet as pq
 from groundup.base.errors import DataError
 from groundup.stages.source.readers.reading import Page, Reading, iso_date, where
 from groundup.stages.source.readers.text import HTML, MARKDOWN, PLAIN, decode, text_pages
-from groundup.stages.source.unpack import DamageError, Member, read_lines
+from groundup.stages.source.unpack import SMALL, BombError, DamageError, Member, read_lines
 
 MEDIA_TYPES: Final = {"text": PLAIN, "markdown": MARKDOWN, "html": HTML}
 LONE_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _PARQUET_ROWS: Final = 64
+_ODD_RATIO: Final = 20.0
+"""Times its size that a column of text hardly ever unpacks to: Zstandard makes a fifth of it at best."""
 _PIECE: Final = 1 << 16
 _BETWEEN: Final = " \t\r\n,"
+_GAP: Final = re.compile(f"[{_BETWEEN}]*+")
 
 Bad = Callable[[str, int, str], None]
 """Called with (reason, line number, message) for a line that is no JSON object."""
@@ -52,7 +55,7 @@ def read_parquet(member: Member, reading: Reading) -> Iterator[Page]:
         with pq.ParquetFile(member.stream) as file:
             wanted = _columns(file.schema_arrow, place, reading)
             number = 0
-            for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=wanted):
+            for batch in _batches(file, wanted, place, reading):
                 rows = batch.to_pylist()
                 named = ((f"row {number + at}", row) for at, row in enumerate(rows, 1))
                 yield from row_pages(named, place, reading)
@@ -62,6 +65,23 @@ def read_parquet(member: Member, reading: Reading) -> Iterator[Page]:
             raise
         what = "".join(str(error).splitlines()[:1])
         raise DamageError(place, f"is damaged or no Parquet file ({what}); fetch it again") from None
+
+
+def _batches(file: Any, wanted: list[str], place: str, reading: Reading) -> Iterator[Any]:
+    """Batches of a few rows, of one row where a row group unpacks so far that its rows may all be one long text.
+
+    BombError for a group that unpacks further than a file may, by what its metadata say.
+    """
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        chunks = [group.column(at) for at in range(group.num_columns)]
+        chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in wanted]
+        packed = sum(chunk.total_compressed_size for chunk in chunks)
+        unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+        if unpacked > max(SMALL, reading.rules.max_ratio * packed):
+            raise BombError(place, f"unpacks to more than {reading.rules.max_ratio:g} times its size; see max_ratio")
+        rows = 1 if unpacked > _ODD_RATIO * packed else _PARQUET_ROWS
+        yield from file.iter_batches(batch_size=rows, row_groups=[number], columns=wanted)
 
 
 def _columns(schema: Any, place: str, reading: Reading) -> list[str]:
@@ -194,32 +214,40 @@ def json_objects(member: Member, reading: Reading) -> Iterator[tuple[str, dict[s
             reading.refuse("no_object", record, f"{where(member, reading)} {record} is a {type(item).__name__}")
 
 
+def _start(held: str, at: int) -> int:
+    """Where the next item begins, from ``at`` on."""
+    gap = _GAP.match(held, at)
+    return gap.end() if gap else at
+
+
 def _json_list(member: Member, reading: Reading) -> Iterator[Any]:
     """The items of a JSON list. DamageError at the first that is no JSON, as nobody knows where the next one starts."""
     reader = codecs.getreader("utf-8-sig")(member.stream)
     parser = json.JSONDecoder()
-    held, started, number = "", False, 0
+    held, at, started, number = "", 0, False, 0
     place = where(member, reading)
     try:
         while piece := reader.read(_PIECE):
-            held += piece
-            while True:
-                held = held.lstrip(_BETWEEN if started else _BETWEEN + "[")
+            held, at = held[at:] + piece, 0
+            if not started:
+                held = held.lstrip(_BETWEEN + "[")
                 started = True
-                if not held or held[0] == "]":
-                    break
+            while (at := _start(held, at)) < len(held) and held[at] != "]":
                 try:
-                    item, end = parser.raw_decode(held)
+                    item, at = parser.raw_decode(held, at)
                 except json.JSONDecodeError:
-                    if len(held) > reading.max_size:
+                    if len(held) - at > reading.max_size:
                         raise DamageError(place, f"can't be read after item {number}: bad JSON, or too long") from None
                     break
                 number += 1
-                held = held[end:]
                 yield item
+            if held.startswith("]", at):
+                held, at = held[at:].rstrip(), 0
+                if held != "]":
+                    break
     except UnicodeDecodeError:
         raise DamageError(place, f"is not UTF-8 after item {number}") from None
     except RecursionError:
         raise DamageError(place, f"is nested too deeply after item {number}") from None
-    if held.strip() != "]":
+    if held[at:].strip() != "]":
         raise DamageError(place, f"is damaged or cut off after item {number}; fetch it again")

@@ -15,7 +15,7 @@ HTML: Final = "text/html"
 PLAIN: Final = "text/plain"
 MARKDOWN: Final = "text/markdown"
 
-_HEADING: Final = re.compile(r"#{1,6}[ \t]+(?P<title>.*?)[ \t#]*")
+_HEADING: Final = re.compile(r"#{1,6}[ \t]+(?P<title>.*)")
 _FENCE: Final = re.compile(r"\s{0,3}(```|~~~)")
 _LETTER_OR_DIGIT: Final = re.compile(r"[^\W_]")
 
@@ -110,7 +110,7 @@ def split_at_headings(text: str) -> list[tuple[str, str]]:
             sections.append((title, held))
             held, has_body = "", False
         if heading:
-            title = heading["title"]
+            title = heading["title"].rstrip(" \t#")
         else:
             has_body = has_body or bool(_LETTER_OR_DIGIT.search(line))
         held += line

@@ -1,4 +1,4 @@
-"""A guard around native code: a page that crashes, hangs or swallows memory costs itself, never the run.
+"""A guard around parsers: a file that crashes, hangs or swallows memory costs itself, never the run.
 
 The work is done in one child process. It may spend so many seconds of processor time on an item (an interval timer of
 the kernel ends it, however deep in native code it is) and so much more memory than it had when it was ready (the
@@ -41,7 +41,7 @@ _START_SECONDS: Final = 300.0
 """A child may compile kernels before it is ready."""
 _CLOCK_FACTOR: Final = 10.0
 _MEMORY_SIGNS: Final = (b"memory allocation", b"bad_alloc", b"out of memory", b"MemoryError")
-_CHILD: Final = "import sys; sys.path[:] = sys.argv[2:]; from groundup.stages.curate.guard import _serve; _serve()"
+_CHILD: Final = "import sys; sys.path[:] = sys.argv[2:]; from groundup.base.guard import _serve; _serve()"
 
 
 class Failure(NamedTuple):
@@ -75,6 +75,9 @@ class Guard(Generic[Item, Value]):
         """A value or a failure for each item."""
         found: list[Value | Failure] = []
         for group in _groups(items):
+            if len(group) == 1:
+                found.append(self._alone(group[0]))
+                continue
             answers = self._ask(group)
             if isinstance(answers, list):
                 found += [self._settled(item, answer) for item, answer in zip(group, answers, strict=True)]
@@ -145,7 +148,7 @@ class _Child:
         answer = self._exchange(task, _START_SECONDS)
         if answer != "ready":
             self.end()
-            raise ResourceError(f"the process that parses pages did not start: {_reason(answer).detail}")
+            raise ResourceError(f"the process that parses did not start: {_reason(answer).detail}")
 
     def ask(self, group: Sequence[Any], clock_seconds: float) -> list[Any] | Failure:
         """The answers, or how the process died."""

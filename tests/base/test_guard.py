@@ -11,7 +11,7 @@ import pytest
 from guard_work import end_at_start, refuse_to_start, work
 
 from groundup.base.errors import RequestError, ResourceError
-from groundup.stages.curate.guard import Failure, Guard
+from groundup.base.guard import Failure, Guard
 
 MEMORY = 256 << 20
 
