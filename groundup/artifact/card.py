@@ -180,7 +180,9 @@ def _languages(corpora: Sequence[Record]) -> list[str]:
 
 def _sources(lineage: Branch, corpora: Sequence[Record]) -> Iterator[SourceRow]:
     counts: dict[str, int] = {}
-    for corpus in corpora:
+    # A mixture says what came of the corpora that it was made of: they don't count again.
+    mixed = {link.digest for corpus in corpora for links in corpus.inputs.values() for link in links}
+    for corpus in (one for one in corpora if one.digest not in mixed):
         for source, found in (corpus.metrics.get("sources") or {}).items():
             if isinstance(found, Mapping) and isinstance(found.get("documents"), int):
                 counts[source] = counts.get(source, 0) + found["documents"]

@@ -115,6 +115,8 @@ def _story(corpus: Artifact, entry: dict[str, Any]) -> Story:
 
 
 def _text(folder: Path, document: str) -> str:
+    if not folder.is_dir():  # a mixture keeps no text of what it did not take: the corpus that it came from has it
+        return ""
     table = ds.dataset(sorted(folder.glob("*.parquet")), format="parquet")
     found = table.to_table(columns=["text"], filter=ds.field("id") == document).column("text").to_pylist()
     return str(found[0]) if found else ""

@@ -57,6 +57,10 @@ CORPUS: Final = _schema(
 )
 """Curated documents, ordered by id. ``split`` is ``train`` or ``held_out``; ``chars`` counts Unicode code points."""
 
+COPIES: Final = "copies"
+MIXED: Final = CORPUS.append(pa.field(COPIES, pa.int32(), nullable=False))
+"""A corpus that is a mixture, corpus by corpus: ``copies`` says how often a document is read in an epoch of it."""
+
 REJECTS: Final = _schema(
     ("id", _STRING),
     ("source", _STRING),
