@@ -238,6 +238,63 @@ def sweep(
     print(f"report:    {result.report}")
 
 
+@app.command(
+    epilog="Examples:  groundup ablate quickstart base --variant 'no-filters: corpus.filters=[]'   ·   "
+    "groundup ablate my.yaml base --variant 'gopher: corpus.filters=[gopher]' --variant 'even: mix.temperature=4 "
+    "mix.size=1 GB' --seeds 5 --depth 6   ·   groundup ablate my.yaml base --variants ideas.yaml --horizon '5M tokens'"
+)
+def ablate(
+    recipe: RecipeArgument,
+    artifact: Annotated[str, typer.Argument(help="The pretrained model whose data are varied, such as base.")],
+    overrides: OverridesArgument = None,
+    workspace: WorkspaceOption = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="'NAME: CHANGES', as artifact.field=value with spaces between them; again for each variant."),
+    ] = None,
+    variants: Annotated[
+        Path | None, typer.Option(help="A YAML file that maps names to changes, or lists of them.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, max=100, help="How often each variant is trained.")] = 3,
+    depth: Annotated[
+        int | None, typer.Option(min=1, max=128, help="Depth of the small model; 2, or the model's own if less.")
+    ] = None,
+    horizon: Annotated[
+        str | None,
+        typer.Option(help="Length of each training, such as 5M tokens; 1M tokens, or the model's own if less."),
+    ] = None,
+    confidence: Annotated[float, typer.Option(min=0.51, max=0.999, help="Of intervals and verdicts.")] = 0.95,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which rule or mixture helps: train small models on variants of the data, several times, and compare.
+
+    What a variant changes is made anew for it, up to the token store; the tokenizer stays. The ablation is an artifact
+    like any other. Its recipe is kept beside its report, for 'groundup plan' and 'groundup run' (with --nproc).
+    """
+    from groundup.base.progress import Progress
+    from groundup.flow import run as run_recipe
+    from groundup.recipe import ablate_of
+    from groundup.stages.pretrain.ablation.variants import read_variants
+
+    store, wanted = _store(workspace), read_variants(variant or [], variants)
+    sizes = {"seeds": seeds, "depth": depth, "horizon": horizon, "confidence": confidence}
+    written = ablate_of(recipe, overrides or [], artifact, store.runs, wanted, **sizes)
+    result = run_recipe(str(written), [], store, Progress())
+    found = next(step.artifact for step in reversed(result.steps) if step.artifact.record.kind == "ablation")
+    if as_json:
+        print(found.file("report.json").read_text(encoding="utf-8").rstrip())
+        return
+    metrics = found.record.metrics
+    print(f"{'baseline':<24} {metrics['baseline']:.4f} bits a byte")
+    for name, one in metrics["variants"].items():
+        interval = f"({one['low']:+.4f} to {one['high']:+.4f})"
+        print(f"{name:<24} {one['difference']:+.4f} {interval}, p {one['p_adjusted']:.2g}: {one['verdict']}")
+    if metrics["warnings"]:
+        print(f"{metrics['warnings']} warnings in the report")
+    print(f"recipe: {written}")
+    print(f"report: {result.report}")
+
+
 @app.command("list", epilog="Example:  groundup list --json")
 def list_artifacts(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """List the artifacts in the workspace, oldest first."""

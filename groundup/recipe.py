@@ -26,10 +26,12 @@ STAGES: Final = {
     "preferences": "groundup.stages.source.config:PreferencesConfig",
     "curate": "groundup.stages.curate.config:CurateConfig",
     "quality": "groundup.stages.curate.quality:QualityConfig",
+    "mix": "groundup.stages.mix.config:MixConfig",
     "tokenizer": "groundup.stages.tokenize.config:TokenizerConfig",
     "tokens": "groundup.stages.tokenize.config:TokensConfig",
     "pretrain": "groundup.stages.pretrain.config:PretrainConfig",
     "sweep": "groundup.stages.pretrain.sweep.config:SweepConfig",
+    "ablate": "groundup.stages.pretrain.ablation.config:AblateConfig",
     "sft": "groundup.stages.posttrain.config:SftConfig",
     "dpo": "groundup.stages.posttrain.config:DpoConfig",
     "evaluate": "groundup.stages.evaluate.config:EvaluateConfig",
@@ -205,7 +207,7 @@ class _Resolver:
                 "stage": config.stage,
                 "version": config.version,
                 "config": {key: value for key, value in identity.items() if key not in inputs},
-                "inputs": {field: [node.digest for node in nodes] for field, nodes in inputs.items()},
+                "inputs": {f: [node.digest for node in nodes] for f, nodes in inputs.items() if f in identity},
             }
         )
 
@@ -272,24 +274,85 @@ def sweep_of(
 
     RequestError if the artifact is no pretrained model, or a list can't be read.
     """
-    nodes = {node.name: node for node in recipe.nodes}
-    if artifact not in nodes:
-        raise RequestError(f"recipe {recipe.name!r} has no artifact {artifact!r}{nearest(artifact, nodes)}")
-    node = nodes[artifact]
-    if node.config.stage != "pretrain":
-        raise RequestError(f"{artifact!r} is made by {node.config.stage}; a sweep predicts what pretrain makes")
-    needed = {one.name for one in node.ancestors()}
-    data = entries([one for one in recipe.nodes if one.name in needed])
+    node = _pretrained(recipe, artifact, "a sweep predicts what pretrain makes")
+    needed = _ancestors(recipe, node)
+    data = entries(needed.values())
     target = entries([node])[artifact]
     chosen = {"depths": _numbers(depths, "--depths", int), "tokens_per_parameter": _numbers(ratios, "--ratios", float)}
     given = {name: value for name, value in chosen.items() if value}
     data[f"{artifact}-law"] = {**target, "stage": "sweep", **given, **({} if verify else {"verify": False})}
     written = folder / f"{recipe.name}-{artifact}-sweep" / "recipe.yaml"
-    whole = {"name": written.parent.name, "description": f"A scaling law that predicts {artifact}.", "artifacts": data}
-    write_text(written, yaml.safe_dump(whole, sort_keys=False, allow_unicode=True))
-    again = {one.name: one.digest for one in load(str(written)).nodes}
-    assert all(again[name] == nodes[name].digest for name in needed), "a recipe changed by being written down"
-    return written
+    return _write(written, f"A scaling law that predicts {artifact}.", data, needed)
+
+
+def ablate_of(
+    reference: str,
+    overrides: Sequence[str],
+    artifact: str,
+    folder: Path,
+    variants: Mapping[str, Sequence[str]],
+    **settings: Any,
+) -> Path:
+    """Write the recipe that compares what a pretrained model reads with variants of it, below ``folder``; its path.
+
+    ``variants`` are overrides by name. What they change, and everything from there to the token stores, each variant
+    has to itself, under a name that ends with the variant's. ``settings`` are fields of the ablation. RequestError if
+    the artifact is no pretrained model, or a variant changes the wrong thing or nothing.
+    """
+    from groundup.stages.pretrain.ablation.config import AblateConfig
+    from groundup.stages.pretrain.ablation.variants import changed, check_changes, renamed
+    from groundup.stages.pretrain.config import PretrainConfig
+
+    recipe = load(reference, overrides)
+    node = _pretrained(recipe, artifact, "an ablation compares what pretrain reads")
+    known, needed = {one.name: one for one in recipe.nodes}, _ancestors(recipe, node)
+    data = entries(needed.values())
+    stores: dict[str, tuple[str, ...]] = {}
+    weights: dict[str, tuple[float, ...]] = {}
+    for name, changes in variants.items():
+        other = {one.name: one for one in load(reference, [*overrides, *changes], recipe.hashes).nodes}[artifact]
+        check_changes(name, node, other)
+        own, shared = changed(node, other, known)
+        copies = {one.name: f"{one.name}-{name}" for one in own}
+        for one in own:
+            if copies[one.name] in known:
+                raise RequestError(f"variant {name!r} would make {copies[one.name]!r}, which the recipe has already")
+            data[copies[one.name]] = renamed(entries([one])[one.name], one.config, copies)
+        needed |= {one.name: one for one in shared}
+        data |= entries(shared)
+        read = other.config.input_names("tokens")
+        stores[name] = tuple(copies.get(store, store) for store in read)
+        if (shares := getattr(other.config, "weights", None)) is not None:
+            weights[name] = shares
+    assert isinstance(node.config, PretrainConfig)
+    config = AblateConfig.like(node.config, artifact, variants=stores, variant_weights=weights, **settings)
+    data[f"{artifact}-ablation"] = {"stage": config.stage, **_said(config, {})}
+    written = folder / f"{recipe.name}-{artifact}-ablation" / "recipe.yaml"
+    return _write(written, f"What helps {artifact}: variants of its data, compared.", data, needed)
+
+
+def _pretrained(recipe: Recipe, artifact: str, what: str) -> Node:
+    nodes = {node.name: node for node in recipe.nodes}
+    if artifact not in nodes:
+        raise RequestError(f"recipe {recipe.name!r} has no artifact {artifact!r}{nearest(artifact, nodes)}")
+    if nodes[artifact].config.stage != "pretrain":
+        raise RequestError(f"{artifact!r} is made by {nodes[artifact].config.stage}; {what}")
+    return nodes[artifact]
+
+
+def _ancestors(recipe: Recipe, node: Node) -> dict[str, Node]:
+    """What a node is made from, by name, in the recipe's order."""
+    names = {one.name for one in node.ancestors()}
+    return {one.name: one for one in recipe.nodes if one.name in names}
+
+
+def _write(path: Path, description: str, data: Mapping[str, Any], kept: Mapping[str, Node]) -> Path:
+    """Write a recipe whose artifacts ``kept`` are to be those that they were."""
+    whole = {"name": path.parent.name, "description": description, "artifacts": dict(data)}
+    write_text(path, yaml.safe_dump(whole, sort_keys=False, allow_unicode=True))
+    again = {one.name: one.digest for one in load(str(path)).nodes}
+    assert all(again[name] == node.digest for name, node in kept.items()), "a recipe changed by being written down"
+    return path
 
 
 def _numbers(text: str | None, option: str, kind: type[int] | type[float]) -> list[int | float]:

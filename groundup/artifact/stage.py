@@ -133,10 +133,12 @@ class StageConfig(Config):
         return {name: marks[0] for name, marks in found.items() if marks}
 
     def input_names(self, field_name: str) -> tuple[str, ...]:
-        """The artifact names that an input field holds (a single name, a list, or nothing)."""
+        """The artifact names that an input field holds (a name, a list, a mapping to either, or nothing)."""
         value = getattr(self, field_name)
         if value is None:
             return ()
+        if isinstance(value, Mapping):
+            return tuple(name for part in value.values() for name in ([part] if isinstance(part, str) else part))
         return (value,) if isinstance(value, str) else tuple(value)
 
     def fill(self, recipe: Mapping[str, StageConfig]) -> StageConfig:

@@ -16,11 +16,17 @@ from pydantic.fields import FieldInfo
 from groundup.base.errors import RequestError, nearest
 
 EXECUTION: JsonDict = {"execution": True}
+LATER: JsonDict = {"later": True}
 
 
 def execution(default: Any, *, description: str, **limits: Any) -> Any:
     """A field that changes how the work is done, never what comes out: it stays outside the digest."""
     return Field(default, description=description, json_schema_extra=EXECUTION, **limits)
+
+
+def later(default: Any, *, description: str, **limits: Any) -> Any:
+    """A field that came to a stage whose artifacts had been made: at its default it stays outside the digest."""
+    return Field(default, description=description, json_schema_extra=LATER, **limits)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Config(BaseModel):
         return {
             name: _identity_value(getattr(self, name), field, hashes)
             for name, field in type(self).model_fields.items()
-            if not is_execution(field)
+            if not is_execution(field) and not (is_later(field) and getattr(self, name) == field.default)
         }
 
     def file_paths(self) -> Iterator[str]:
@@ -65,6 +71,12 @@ def is_execution(field: FieldInfo) -> bool:
     """Whether a field was declared with ``execution``."""
     extra = field.json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("execution"))
+
+
+def is_later(field: FieldInfo) -> bool:
+    """Whether a field was declared with ``later``."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("later"))
 
 
 def markers(field: FieldInfo, kind: type) -> list[Any]:

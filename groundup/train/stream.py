@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from groundup.base.errors import DataError, RequestError
-from groundup.text.shards import Order, TokenStore
+from groundup.base.seeds import derive
+from groundup.text.shards import Order, TokenStore, shuffled_rows
 from groundup.train.mixture import counts, interleave
 
 BatchT = TypeVar("BatchT")
@@ -129,7 +130,8 @@ class PackedSteps:
     """Next-token prediction over the rows of token stores, each in its recorded order, epoch after epoch.
 
     ``store`` is one store or several sources. Weights count rows, after packing: of any run of rows, each source
-    has its share to within a row or so. ``mask_documents`` keeps the documents of a row apart.
+    has its share to within a row or so. ``mask_documents`` keeps the documents of a row apart. With an ``order_seed``
+    the rows of each recorded epoch are read in another order, so that a run shorter than an epoch reads other rows.
 
     RequestError if a source has too few rows, or no order. DataError at a batch with an id beyond ``vocab_size``.
     """
@@ -141,6 +143,7 @@ class PackedSteps:
     num_steps: int
     mask_documents: bool = False
     vocab_size: int | None = None
+    order_seed: int | None = None
 
     def __post_init__(self) -> None:
         wanted = counts(self._weights, self.num_steps * self.rows_per_step)
@@ -168,18 +171,30 @@ class PackedSteps:
     def fingerprint(self) -> str:
         """A hash of shape and weights, and of samples of every store's tokens, documents and order."""
         whole = hashlib.sha256(repr((self.seq_len, self.rows_per_step, self._weights, self.mask_documents)).encode())
-        for source in self.sources:
-            for array in (source.store.ids, source.store.offsets, _order(source).reshape(-1)):
+        for source, order in zip(self.sources, self._orders, strict=True):
+            for array in (source.store.ids, source.store.offsets, order):
                 sample = np.ascontiguousarray(array[:: max(1, len(array) // _SAMPLED)])
                 whole.update(f"{len(array)} {sample.dtype}".encode() + sample.tobytes())
         return whole.hexdigest()
+
+    @cached_property
+    def _orders(self) -> tuple[npt.NDArray[np.int32], ...]:
+        """The rows of each source as they are read, epoch after epoch: int32 (rows,)."""
+        if self.order_seed is None:
+            return tuple(_order(source).reshape(-1) for source in self.sources)
+        found = []
+        for number, (source, read) in enumerate(zip(self.sources, self.rows_read(), strict=True)):
+            recorded = _order(source)
+            recorded = recorded[: max(1, -(-read // max(1, recorded.shape[1])))]
+            keyed = shuffled_rows(recorded.shape[1], len(recorded), derive(self.order_seed, "source", number))
+            found.append(np.take_along_axis(recorded, keyed, axis=1).reshape(-1))
+        return tuple(found)
 
     def rows_of(self, step: int) -> list[tuple[int, int]]:
         """The rows of a step, over all parts: (source, row of its store)."""
         first = step * self.rows_per_step
         chosen, places = interleave(self._weights, first, self.rows_per_step)
-        orders = [_order(source).reshape(-1) for source in self.sources]
-        return [(s, int(orders[s][place])) for s, place in zip(chosen.tolist(), places.tolist(), strict=True)]
+        return [(s, int(self._orders[s][place])) for s, place in zip(chosen.tolist(), places.tolist(), strict=True)]
 
     def rows_read(self) -> list[int]:
         """How many rows of each source the whole run reads."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from groundup.artifact.record import Record
 from groundup.artifact.stage import InputRef, Node, StageConfig, need
-from groundup.base.config import execution
+from groundup.base.config import execution, later
 from groundup.base.units import Span
 from groundup.model.config import ModelConfig
 from groundup.stages.pretrain import dial
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from groundup.train.plan.workload import Workload
 
 
+_WIDTH_MULTIPLE = 32
 _EXPERTS_PER_TOKEN = 2
 """As Mixtral (Jiang et al. 2024)."""
 
@@ -88,8 +89,22 @@ class PretrainConfig(StageConfig):
         ParallelConfig(), description="how several processes share the work, and what is computed anew to save memory"
     )
     engine: EngineConfig = execution(EngineConfig(), description="what carries out the steps; native or deepspeed")
+    validation: Annotated[str, InputRef("tokens")] | tuple[Annotated[str, InputRef("tokens")], ...] | None = later(
+        None,
+        description="token stores whose held-out documents give the curve, source by source too; those of 'tokens' if "
+        "not set",
+    )
     validation_tokens: int = Field(16_384, gt=0, description="held-out tokens of each store for the curve, at most")
     seed: int = Field(1, ge=0, description="of the initial weights")
+
+    def at_depth(self, depth: int) -> dict[str, Any]:
+        """The fields of pretraining for another depth: a width set by hand shrinks along, which keeps proportions."""
+        fields = {name: getattr(self, name) for name in PretrainConfig.model_fields}
+        if depth != self.depth and self.hidden_size is not None:
+            width = max(1, round(self.hidden_size * depth / self.depth / _WIDTH_MULTIPLE)) * _WIDTH_MULTIPLE
+            heads = next(count for count in range(max(1, width // 64), 0, -1) if width % (2 * count) == 0)
+            fields |= {"hidden_size": width, "num_heads": heads}
+        return {**fields, "depth": depth}
 
     def model_config_for(self, vocab_size: int, max_seq_len: int) -> ModelConfig:
         """The model's shape; RequestError if the parts set by hand don't fit together."""
@@ -146,26 +161,12 @@ class PretrainConfig(StageConfig):
     def check(self, node: Node) -> None:
         where = f"artifact {node.name!r}"
         tokenizer = node.input("tokenizer")
-        stores = node.inputs["tokens"]
-        for store in stores:
-            need(
-                store.input("tokenizer").digest == tokenizer.digest,
-                f"{where}: the tokens {store.name!r} were made with another tokenizer than {tokenizer.name!r}",
-            )
-            need(
-                _field(store, "max_seq_len") == _field(stores[0], "max_seq_len"),
-                f"{where}: the rows of {store.name!r} are not as long as those of {stores[0].name!r}; give them the "
-                "same max_seq_len",
-            )
-        need(
-            len({store.digest for store in stores}) == len(stores),
-            f"{where}: a token store is named twice; give it a larger weight",
-        )
-        if self.weights is not None:
-            need(
-                len(self.weights) == len(stores) and all(0 < weight < float("inf") for weight in self.weights),
-                f"{where}: field 'weights' needs {len(stores)} numbers above zero, one for each of the token stores",
-            )
+        stores, validation = node.inputs["tokens"], node.inputs["validation"]
+        check_stores(where, stores, tokenizer, stores[0])
+        check_weights(where, "weights", self.weights, len(stores))
+        need(self.validation != (), f"{where}: field 'validation' names no token store; leave it out, or name one")
+        if validation:
+            check_stores(where, validation, tokenizer, stores[0])
         self.loop.check(where)
         self.engine.check(where, self.parallel, self.optimizer, self.loop)
         self._shape(node)
@@ -211,6 +212,32 @@ class PretrainConfig(StageConfig):
         return self.model_config_for(
             _field(node.input("tokenizer"), "vocab_size"), _field(node.inputs["tokens"][0], "max_seq_len")
         )
+
+
+def check_stores(where: str, stores: Sequence[Node], tokenizer: Node, like: Node) -> None:
+    """RequestError unless token stores were made with a tokenizer, have rows as long as ``like``, and differ."""
+    for store in stores:
+        need(
+            store.input("tokenizer").digest == tokenizer.digest,
+            f"{where}: the tokens {store.name!r} were made with another tokenizer than {tokenizer.name!r}",
+        )
+        need(
+            _field(store, "max_seq_len") == _field(like, "max_seq_len"),
+            f"{where}: the rows of {store.name!r} are not as long as those of {like.name!r}; give them the "
+            "same max_seq_len",
+        )
+    need(
+        len({store.digest for store in stores}) == len(stores),
+        f"{where}: a token store is named twice; give it a larger weight",
+    )
+
+
+def check_weights(where: str, field: str, weights: Sequence[float] | None, count: int) -> None:
+    """RequestError unless there are no weights, or ``count`` that make sense."""
+    need(
+        weights is None or (len(weights) == count and all(0 < weight < float("inf") for weight in weights)),
+        f"{where}: field {field!r} needs {count} numbers above zero, one for each of the token stores",
+    )
 
 
 def _field(node: Node, name: str) -> int:

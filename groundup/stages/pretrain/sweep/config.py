@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from groundup.train.plan.workload import Workload
 
 _SHARES_OF_DEPTH = (0.25, 0.375, 0.5, 0.75)
-_WIDTH_MULTIPLE = 32
 _BY_HAND = ("num_heads", "num_kv_heads", "intermediate_size")
 
 
@@ -55,14 +54,10 @@ class SweepConfig(PretrainConfig):
 
         A width set by hand shrinks with the depth, so that the family keeps its proportions.
         """
-        fields = {name: getattr(self, name) for name in PretrainConfig.model_fields}
-        if depth != self.depth and self.hidden_size is not None:
-            width = max(1, round(self.hidden_size * depth / self.depth / _WIDTH_MULTIPLE)) * _WIDTH_MULTIPLE
-            heads = next(count for count in range(max(1, width // 64), 0, -1) if width % (2 * count) == 0)
-            fields |= {"hidden_size": width, "num_heads": heads}
+        fields = self.at_depth(depth)
         if tokens is not None:
             fields["horizon"] = Span(float(round(tokens)), "tokens")
-        return PretrainConfig(**{**fields, "depth": depth})
+        return PretrainConfig(**fields)
 
     def runs(self, vocab_size: int, max_seq_len: int) -> dict[str, PretrainConfig]:
         """The family's runs by name. Their lengths count the parameters that a token meets: not the idle experts."""

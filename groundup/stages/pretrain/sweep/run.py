@@ -1,23 +1,20 @@
 """Train the family, fit the law, predict the target, and train that too.
 
-Each member is trained by the pretrain stage itself, in a folder of its own, so that a sweep learns exactly what
-pretraining would. A finished member leaves a small file in scratch: a sweep that was cut off goes on behind the last
-one, inside a member from its checkpoint.
+Each member is trained by the pretrain stage itself, so that a sweep learns exactly what pretraining would.
 """
 
 from __future__ import annotations
 
-import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from groundup.artifact.stage import Artifact, Outcome, Task
-from groundup.base.files import read_json, write_json
-from groundup.base.units import human_count, human_time
+from groundup.base.files import write_json
+from groundup.base.units import human_count
 from groundup.model.config import ModelConfig
 from groundup.model.count import matmul_parameters, parameters, training_flops_per_token
 from groundup.stages.pretrain.config import PretrainConfig
+from groundup.stages.pretrain.members import Family
 from groundup.stages.pretrain.sweep.config import SweepConfig
 from groundup.stages.pretrain.sweep.exhibits import exhibits
 from groundup.stages.pretrain.sweep.law import Point, fit
@@ -39,19 +36,17 @@ class Member:
 def run(config: SweepConfig, task: Task) -> Outcome:
     """Make the scaling law; goes on behind the last member that finished."""
     family, target = members(config, task.inputs["tokens"], task.input("tokenizer"))
-    clock = _Clock([*family, *([target] if config.verify else [])])
-    rows = [_train(member, task, clock) for member in family]
+    runs = Family(task, {member.name: member.flops for member in [*family, *([target] if config.verify else [])]})
+    rows = [_train(member, runs) for member in family]
     if not task.world.is_main:
         if config.verify:
-            _train(target, task, clock)
+            _train(target, runs)
         return Outcome()
     found = fit([Point(row.matmul_parameters, row.tokens, row.loss) for row in rows], seed=config.seed)
-    goal = _train(target, task, clock) if config.verify else _untrained(target)
+    goal = _train(target, runs) if config.verify else _untrained(target)
     whole = report(rows, found, goal, config.verify)
     write_json(task.payload / "report.json", whole.as_json())
-    (task.payload / "runs").mkdir()
-    for path in sorted((task.scratch / "runs").glob("*/metrics.jsonl")):
-        shutil.copyfile(path, task.payload / "runs" / f"{path.parent.name}.jsonl")
+    runs.keep_logs()
     task.show(*exhibits(whole, found))
     joules = sum(row.device_joules for row in [*rows, goal])
     return Outcome(metrics=whole.metrics(), device_joules=joules)
@@ -73,49 +68,30 @@ def members(config: SweepConfig, stores: Sequence[Artifact], tokenizer: Artifact
     return sorted(family, key=lambda one: (one.flops, one.name)), target
 
 
-def _train(member: Member, task: Task, clock: _Clock) -> RunRow:
+def _train(member: Member, runs: Family) -> RunRow:
     """Train a member, or read what it reached in an earlier attempt."""
-    folder = task.scratch / "runs" / member.name
-    done = folder / "done.json"
-    if done.is_file():
-        row = RunRow(**read_json(done))
-        clock.skip(member)
-        return row
-    start = time.monotonic()
-    payload, scratch = folder / "payload", folder / "scratch"
-    if task.world.is_main:
-        shutil.rmtree(payload, ignore_errors=True)
-        payload.mkdir(parents=True)
-    scratch.mkdir(parents=True, exist_ok=True)
-    title = task.progress.title
-    task.progress.title = f"{title} {clock.place()}"
-    try:
-        outcome = member.config.run(replace(task, payload=payload, scratch=scratch, exhibits=[]))
-    finally:
-        task.progress.title = title
-    clock.finish(member, time.monotonic() - start)
-    if not task.world.is_main:
+    size = parameters(member.shape)
+    found = runs.train(
+        member.name,
+        member.config.run,
+        lambda one: (
+            f"{human_count(size)} parameters, {human_count(one.metrics['train_tokens'])} tokens, "
+            f"{one.metrics['validation_bits_per_byte']:.4f} bits a byte"
+        ),
+    )
+    if found is None:
         return _untrained(member)
-    row = RunRow(
+    return RunRow(
         name=member.name,
         depth=member.config.depth,
-        parameters=parameters(member.shape),
+        parameters=size,
         matmul_parameters=matmul_parameters(member.shape),
-        tokens=int(outcome.metrics["train_tokens"]),
-        flops=float(outcome.metrics["flops"]),
-        loss=float(outcome.metrics["validation_bits_per_byte"]),
-        seconds=round(time.monotonic() - start, 1),
-        device_joules=outcome.device_joules,
+        tokens=int(found.metrics["train_tokens"]),
+        flops=float(found.metrics["flops"]),
+        loss=float(found.metrics["validation_bits_per_byte"]),
+        seconds=found.seconds,
+        device_joules=found.device_joules,
     )
-    (payload / "metrics.jsonl").replace(folder / "metrics.jsonl")
-    write_json(done, row.__dict__)
-    shutil.rmtree(payload)
-    shutil.rmtree(scratch)
-    task.progress.note(
-        f"{member.name}: {human_count(row.parameters)} parameters, {human_count(row.tokens)} tokens, "
-        f"{row.loss:.4f} bits a byte; {clock.left()}"
-    )
-    return row
 
 
 def _untrained(member: Member) -> RunRow:
@@ -129,29 +105,3 @@ def _untrained(member: Member) -> RunRow:
         loss=1.0,
         seconds=0.0,
     )
-
-
-class _Clock:
-    """Which run this is of how many, and the time left at the speed of the latest one, the largest so far."""
-
-    def __init__(self, members: list[Member]) -> None:
-        self._waiting = {member.name: member.flops for member in members}
-        self._count, self._seconds_per_flop = len(members), 0.0
-
-    def place(self) -> str:
-        """``run 3/13``."""
-        return f"run {self._count - len(self._waiting) + 1}/{self._count}"
-
-    def skip(self, member: Member) -> None:
-        """An earlier attempt did this one."""
-        del self._waiting[member.name]
-
-    def finish(self, member: Member, seconds: float) -> None:
-        """This one is done."""
-        self._seconds_per_flop = seconds / self._waiting.pop(member.name)
-
-    def left(self) -> str:
-        """``9 runs to go, about 12:30``."""
-        if not self._waiting:
-            return "the last run"
-        return f"{len(self._waiting)} to go, about {human_time(sum(self._waiting.values()) * self._seconds_per_flop)}"

@@ -1,0 +1,1 @@
+"""Ablations: which rule or mixture helps, measured on small models with several seeds."""
