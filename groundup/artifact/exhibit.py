@@ -82,7 +82,8 @@ class Funnel(_Exhibit):
 
 
 class Sample(BaseModel):
-    """A text, in parts: each part is (text, role); role colours it.
+    """A text, in parts: each part is (text, role); role colours it. Samples that follow each other with the same
+    ``fold`` are folded away under it, to be opened.
 
     Roles that have a colour: ``prompt``, ``generated``, ``system``, ``user``, ``assistant``, ``chosen``, ``rejected``,
     ``kept``, ``dropped``, ``note``, and ``token0``, ``token1``, … (six colours in turn). Any other role, such as
@@ -93,6 +94,7 @@ class Sample(BaseModel):
 
     label: str
     parts: tuple[tuple[str, str], ...]
+    fold: str = ""
 
 
 class Samples(_Exhibit):

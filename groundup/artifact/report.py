@@ -10,6 +10,7 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from groundup.artifact.charts import BarChart, FunnelStep, LineChart, bar_chart, funnel_steps, line_chart
 from groundup.artifact.diagram import Box, flow_diagram
-from groundup.artifact.exhibit import Bars, Exhibit, Exhibits, Facts, Funnel, Lines, Table
+from groundup.artifact.exhibit import Bars, Exhibit, Exhibits, Facts, Funnel, Lines, Sample, Table
 from groundup.artifact.lineage import Branch, grow, own_sources
 from groundup.artifact.present import NOTHING, clean, duration, energy, explain, flatten, number, slug, value_text
 from groundup.artifact.record import LOG_FOLDER, Cost, Record
@@ -120,6 +121,7 @@ def render(recipe_name: str, description: str, steps: Sequence[tuple[Artifact, S
     environment.filters.update(
         number=number, duration=duration, energy=energy, size=human_bytes, value=value_text, cell=_cell, role=_role
     )
+    environment.filters["folds"] = _folds
     return environment.get_template("report.html.j2").render(
         name=recipe_name,
         description=description,
@@ -299,6 +301,11 @@ def _finalize(value: object) -> object:
 
 def _cell(value: object) -> str:
     return NOTHING if value is None else number(value) if isinstance(value, (int, float)) else str(value)
+
+
+def _folds(samples: Sequence[Sample]) -> list[tuple[str, list[Sample]]]:
+    """Samples that follow each other under the same fold, together."""
+    return [(fold, list(group)) for fold, group in groupby(samples, key=lambda sample: sample.fold)]
 
 
 def _role(role: str) -> str:

@@ -18,7 +18,7 @@ from groundup.text.benchmark import Benchmark, evaluated
 Extractor = Literal["best", "union", "blocks", "resiliparse", "trafilatura"]
 LanguageModel = Literal["py3langid", "lid.176"]
 Kind = Literal["secret", "email", "iban", "card", "national_id", "ip", "phone", "name", "address"]
-Action = Literal["label", "mask", "drop"]
+Action = Literal["label", "mask", "fake", "drop"]
 DEFAULT_KINDS: Final[tuple[Kind, ...]] = ("secret", "email", "iban", "card", "national_id", "ip", "phone")
 """Names and addresses of people are also in novels and imprints, so they are to be asked for."""
 
@@ -50,6 +50,25 @@ class RepeatedPassages(Config):
     keep: Literal["first", "none"] = Field("first", description="keep one copy, or none, as published")
 
 
+class SemanticDuplicates(Config):
+    """Documents whose embeddings point the same way, within clusters of k-means (Abbas et al. 2023, "SemDeDup")."""
+
+    min_cosine: float = Field(
+        0.9, gt=0, le=1, description="least cosine, from 0 to 1, to drop one of two documents; 1 - epsilon of the paper"
+    )
+    clusters: int | None = Field(
+        None, ge=1, description="how many clusters; by default one for 4,096 documents, or their root if that is less"
+    )
+    keep: Literal["farthest", "longest"] = Field(
+        "farthest", description="who stays: the one farthest from the centroid, as published, or the longest"
+    )
+    embeddings: Annotated[str, FileRef()] | None = Field(
+        None,
+        description="Parquet file, or folder of such, with columns id and embedding; by default TF-IDF of the words, "
+        "which sees words and not meaning",
+    )
+
+
 class UrlFilter(Config):
     """Lists of addresses whose pages are not wanted: of your own, in UT1's format, and a short one that ships."""
 
@@ -78,7 +97,7 @@ class CurateConfig(StageConfig):
     stage: ClassVar[str] = "curate"
     kind: ClassVar[str] = "corpus"
     runner: ClassVar[str] = "groundup.stages.curate.run:run"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     pages: Annotated[tuple[str, ...], InputRef("pages")] = Field(min_length=1, description="the pages to curate")
     extractor: Extractor = Field("best", description="how the main text of an HTML page is found; docs/extraction.md")
@@ -108,7 +127,7 @@ class CurateConfig(StageConfig):
     spam: dict[str, float] | None = Field(None, description="signs of spam to limit; {} for all at their own limits")
     code: dict[str, float] = Field({}, description="other limits for source code, which no rule about prose looks at")
     redact: tuple[Kind, ...] = Field(DEFAULT_KINDS, description="kinds of personal data to take out")
-    redaction: Action = Field("label", description="put a label in its place, mask it, or drop the document")
+    redaction: Action = Field("label", description="put a label, a mask or a fake in its place, or drop the document")
     repeated_text: RepeatedText | None = Field(
         None, description="strike lines or paragraphs that stand in several documents; off by default"
     )
@@ -117,6 +136,9 @@ class CurateConfig(StageConfig):
     )
     near_duplicates: NearDuplicates | None = Field(
         NearDuplicates(), description="near-duplicate removal; null to keep near duplicates (exact ones always go)"
+    )
+    semantic_duplicates: SemanticDuplicates | None = Field(
+        None, description="removal of documents with the same embedding; off by default, docs/duplicates.md"
     )
     decontaminate: tuple[Benchmark, ...] | None = Field(
         None, description="benchmarks whose items are kept out; by default every one that the recipe evaluates"
@@ -149,6 +171,10 @@ class CurateConfig(StageConfig):
         for package in PACKAGES:
             if importlib.util.find_spec(package) is None:
                 raise missing_extra(package, "curate")
+        if self.semantic_duplicates is not None and (path := self.semantic_duplicates.embeddings) is not None:
+            from groundup.stages.curate.passes.embeddings import embedding_files
+
+            embedding_files(node.files[path])
         from groundup.stages.curate.filters.checks import (
             check_filters,
         )  # brings the kernels, which list and help don't need

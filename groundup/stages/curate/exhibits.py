@@ -1,4 +1,4 @@
-"""What curation shows: the funnel, what each rule took, which rules go together, the sources, and pages to look at."""
+"""What curation shows: the funnel, the tables of removals, the sources, and pages to look at."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from groundup.artifact.exhibit import Exhibit, Funnel, Sample, Samples, Table
+from groundup.stages.curate.reasons import in_words
+from groundup.stages.curate.redaction.redact import DEFAULT_KINDS, redact
+from groundup.stages.curate.removals import by_origin, by_rule, origins_by_rule, overlaps, tokens_about
 from groundup.stages.curate.summary import Summary
 
 _SHOWN_CHARS: Final = 700
-_SHOWN_REASONS: Final = 12
-_SHOWN_OVERLAPS: Final = 12
-_LEAST_OVERLAP: Final = 3
+_SHOWN_REASONS: Final = 100
+"""Rules whose samples are in the report. Folded away they are no trouble, but a report has to open."""
+_SHOWN_SHARDS: Final = 5
 _TITLES: Final = {
     "extract": "main text extracted",
     "repair": "characters repaired",
@@ -32,6 +35,7 @@ _TITLES: Final = {
     "repeated_text": "something of its own is left",
     "repeated_passages": "something of its own is left",
     "near_dedup": "no near duplicate",
+    "semantic_dedup": "says something of its own",
     "decontaminate": "no benchmark item inside",
 }
 
@@ -44,12 +48,15 @@ def show(found: Summary, steps: Sequence[str], struck: Mapping[str, int], html: 
     """
     exhibits: list[Exhibit | None] = [
         funnel(found, steps),
-        _rules(found),
-        _overlaps(found),
+        by_rule(found),
+        origins_by_rule(found),
+        by_origin(found),
+        overlaps(found),
         _sources(found),
         _struck(struck),
         _redactions(found),
         _contamination(found),
+        _contaminated_shards(found),
         _before_and_after(found, html),
         _kept(found),
         _dropped(found),
@@ -77,76 +84,17 @@ def funnel(found: Summary, steps: Sequence[str]) -> Funnel:
     )
 
 
-def _rules(found: Summary) -> Table | None:
-    if not found.reasons:
-        return None
-    alone = _alone(found)
-    rows = []
-    for reason, count in found.reasons.items():
-        chars = sum(group.chars for group in found.groups if group.reason == reason)
-        rows.append(
-            (
-                reason,
-                count,
-                chars,
-                alone.get(reason, ""),
-                _most(found.count("language", reason=reason)),
-                _most(found.count("licence", reason=reason)),
-                ", ".join(f"{host} {number}" for host, number in found.domains_of(reason)[:3]),
-            )
-        )
-    return Table(
-        title="What each rule took",
-        caption=(
-            "A document is counted at the first rule that drops it. 'Alone' is of the pages that every rule saw: how "
-            "many of those that break this rule break no other. Characters are those at that point of the way."
-        ),
-        columns=("rule", "documents", "characters", "alone", "languages", "licences", "hosts"),
-        rows=tuple(rows),
-    )
-
-
-def _alone(found: Summary) -> dict[str, str]:
-    """For each rule, ``3 of 20``: how many of the sampled pages that break it break no other."""
-    breaks = {one: count for (one, other), count in found.overlap().items() if one == other}
-    only: dict[str, int] = {}
-    for rules, count in found.together.items():
-        if len(set(rules)) == 1:
-            only[rules[0]] = only.get(rules[0], 0) + count
-    return {reason: f"{only.get(reason, 0)} of {count}" for reason, count in breaks.items()}
-
-
-def _overlaps(found: Summary) -> Table | None:
-    """Pairs of rules that take the same pages, the strongest first."""
-    both = found.overlap()
-    pairs = [
-        (count / (both[one, one] + both[other, other] - count), one, other, count)
-        for (one, other), count in both.items()
-        if one < other and count >= _LEAST_OVERLAP
-    ]
-    if not pairs:
-        return None
-    pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
-    sampled = sum(found.together.values())
-    return Table(
-        title="Rules that take the same pages",
-        caption=(
-            f"Of {sampled} pages that every rule saw, whatever earlier ones said: how many break both, and what share "
-            "that is of those that break either."
-        ),
-        columns=("rule", "and", "both", "share"),
-        rows=tuple((one, other, count, f"{share:.0%}") for share, one, other, count in pairs[:_SHOWN_OVERLAPS]),
-    )
-
-
 def _sources(found: Summary) -> Table:
     pages, kept = found.count("source"), found.count("source", reason="")
     chars = found.count("source", of="chars", reason="")
     licences = {group.source: group.licence for group in found.groups}
-    rows = tuple((name, pages[name], kept.get(name, 0), chars.get(name, 0), licences[name]) for name in pages)
+    rows = tuple(
+        (name, pages[name], kept.get(name, 0), chars.get(name, 0), tokens_about(chars.get(name, 0)), licences[name])
+        for name in pages
+    )
     return Table(
         title="What is kept of each source",
-        columns=("source", "pages", "documents kept", "characters kept", "licence"),
+        columns=("source", "pages", "documents kept", "characters kept", "tokens (about)", "licence"),
         rows=rows,
     )
 
@@ -189,15 +137,35 @@ def _contamination(found: Summary) -> Table | None:
     )
 
 
+def _contaminated_shards(found: Summary) -> Table | None:
+    """Where the items were: the shards of pages with the most, of each benchmark."""
+    rows = [
+        (benchmark, shard, count)
+        for benchmark in sorted(found.items)
+        for shard, count in list(found.shards_of(benchmark).items())[:_SHOWN_SHARDS]
+    ]
+    if not rows:
+        return None
+    return Table(
+        title="Where benchmark items were found",
+        caption=(
+            f"Shards of pages, as ARTIFACT/FILE, with the documents that held an item: the {_SHOWN_SHARDS} with the "
+            "most for each benchmark. contamination/ names all, with the item and the document."
+        ),
+        columns=("benchmark", "shard", "documents"),
+        rows=tuple(rows),
+    )
+
+
 def _before_and_after(found: Summary, html: str) -> Samples | None:
     page = found.page
     if page is None:
         return None
-    raw = " ".join(html[max(0, html.lower().find("<body")) :].split())
+    raw = " ".join(html[max(0, html.lower().find("<body")) :].split())[: 4 * _SHOWN_CHARS]
     return Samples(
         title="A page before and after",
         samples=(
-            Sample(label=f"{page['record']}: as it came", parts=((_short(raw), "plain"),)),
+            Sample(label=f"{page['record']}: as it came", parts=((_short(_labelled(raw)), "plain"),)),
             Sample(label=f"{page['record']}: as it is kept", parts=((_short(page["text"]), "kept"),)),
         ),
     )
@@ -209,23 +177,23 @@ def _kept(found: Summary) -> Samples | None:
 
 
 def _dropped(found: Summary) -> Samples | None:
-    """The first document, by id, of each of the most frequent reasons."""
+    """The first documents, by id, of each reason, under the reason in words."""
     shown = [
         Sample(
-            label=f"{reason} ({row['detail']}): {row['source']} {row['record']}",
-            parts=((_short(row["text"]), "plain"),),
+            label=f"{row['source']} {row['record']}" + (f" ({row['detail']})" if row["detail"] else ""),
+            parts=((_short(_labelled(row["text"])), "plain") if row["text"] else ("no text was extracted", "note"),),
+            fold=f"{reason}: {in_words(reason)} ({count})",
         )
-        for reason in list(found.reasons)[:_SHOWN_REASONS]
-        for row in found.samples.get(reason, ())[:1]
-        if row["text"]
+        for reason, count in list(found.reasons.items())[:_SHOWN_REASONS]
+        for row in found.samples.get(reason, ())
     ]
     if not shown:
         return None
     return Samples(
         title="Pages that were dropped",
         caption=(
-            "One page for each of the most frequent reasons. All are in rejects/, and 'groundup show CORPUS --why ID' "
-            "tells what happened to any page."
+            "Up to three pages for each rule, the first by id; open a rule to read them. In brackets is what was "
+            "measured. All are in rejects/, and 'groundup show CORPUS --why ID' tells what happened to any page."
         ),
         samples=tuple(shown),
     )
@@ -236,9 +204,9 @@ def _samples(rows: Sequence[Any]) -> Iterator[Sample]:
         yield Sample(label=f"{row['source']}: {row['record']}", parts=((_short(row["text"]), "kept"),))
 
 
-def _most(counts: dict[str, int]) -> str:
-    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
-    return ", ".join(f"{name} {count}" for name, count in ordered)
+def _labelled(text: str) -> str:
+    """A text from before its redaction, fit to be shown."""
+    return redact(text, dict.fromkeys(DEFAULT_KINDS, "label"))[0]
 
 
 def _short(text: str) -> str:

@@ -105,6 +105,7 @@ def steps(config: CurateConfig) -> list[str]:
     named += ["repeated_text"] if config.repeated_text is not None else []
     named += ["repeated_passages"] if config.repeated_passages is not None else []
     named += ["near_dedup"] if config.near_duplicates is not None else []
+    named += ["semantic_dedup"] if config.semantic_duplicates is not None else []
     return [*named, *(["decontaminate"] if config.decontaminate else [])]
 
 

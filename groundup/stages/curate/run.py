@@ -4,10 +4,13 @@
 2. *exact*: documents whose texts are equal, met by key in sorted runs.
 3. *repeated text* and *passages*, if asked for: what stands in several documents is struck from all but one.
 4. *near*: documents that are alike, met by band, verified on their shingles.
-5. *finish*: verdicts joined, benchmark items decided on, the tables written in the order of ids.
+5. *semantic*, if asked for: documents whose embeddings are alike, met by cluster.
+6. *finish*: verdicts joined, benchmark items decided on, the tables written in the order of ids.
 
 All intermediate results lie in the task's scratch folder, each whole or absent, so an interrupted run goes on where it
-was, with any number of workers. The corpus is the same, byte for byte, whatever they were.
+was, with any number of workers. The corpus is the same, byte for byte, whatever they were. What is large is freed as
+soon as the passes that read it are done: bands and shingles after the search for near duplicates, the units' texts once
+they are in the order of ids.
 """
 
 from __future__ import annotations
@@ -15,31 +18,33 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from groundup.artifact.ledger import LEDGER
 from groundup.artifact.stage import Outcome, Task
 from groundup.base.errors import DataError
-from groundup.base.files import sha256_file, sha256_json
+from groundup.base.files import sha256_file, sha256_json, write_atomic
 from groundup.base.machine import cores
 from groundup.base.units import human_bytes
 from groundup.stages.curate.config import CurateConfig
 from groundup.stages.curate.engine import units
 from groundup.stages.curate.engine.executor import run_jobs
-from groundup.stages.curate.engine.jobs import Done, Job, Work
+from groundup.stages.curate.engine.jobs import Done, FreedError, Job, Work, carry_out, forget, free, renew
 from groundup.stages.curate.engine.runs import partitions_for
 from groundup.stages.curate.exhibits import show
 from groundup.stages.curate.extraction.encoding import decode
-from groundup.stages.curate.passes import near, passages, pieces
+from groundup.stages.curate.passes import near, passages, pieces, semantic
 from groundup.stages.curate.passes.clean import Clean
-from groundup.stages.curate.passes.decisions import write_decisions
+from groundup.stages.curate.passes.decisions import gather
 from groundup.stages.curate.passes.exact import ExactReduce, Partition
 from groundup.stages.curate.passes.finish import CONTAMINATION, Finish, PhraseCount, Place, set_phrases
+from groundup.stages.curate.passes.near import Candidates, DiskShingles
 from groundup.stages.curate.pipeline import keys, pipeline, steps
 from groundup.stages.curate.quality import MODEL
 from groundup.stages.curate.summary import summary
@@ -51,12 +56,22 @@ PARTITION_BYTES: Final = 64 << 20
 WORTH_A_POOL: Final = 8 << 20
 """Bytes of pages from which starting processes (more than a second each) pays."""
 
+_JOBS: Final = "jobs"
+_TEXTS: Final = ("kept.parquet", "dropped.parquet")
 _OVERLAP_PAGES: Final = 500
 """Pages that are shown to every rule, to see which rules go together."""
 
 
 def run(config: CurateConfig, task: Task) -> Outcome:
     """Write ``corpus/``, ``rejects/``, ``ledger/`` and, if items were looked for, ``contamination/``: shards by id."""
+    while True:  # each time round, the results of at least one pass are made again
+        try:
+            return _run(config, task)
+        except FreedError as error:
+            renew(task.scratch / _JOBS, str(error.args[0]))
+
+
+def _run(config: CurateConfig, task: Task) -> Outcome:
     passes = Passes(config, task)
     cleaned = passes.clean()
     decisions = passes.exact(cleaned)
@@ -65,6 +80,7 @@ def run(config: CurateConfig, task: Task) -> Outcome:
     kept, emptied = passes.repeated_passages(kept, decisions)
     decisions += emptied
     decisions += passes.near(kept, decisions)
+    decisions += passes.semantic(kept, decisions)
     finished, seen = passes.finish(kept, decisions)
     found = summary(seen, [done.facts for done in cleaned], passes.items)
     if not found.kept:
@@ -75,7 +91,7 @@ def run(config: CurateConfig, task: Task) -> Outcome:
     for name, schema in made.items():
         _collect(finished, name, schema, task.payload)
     task.show(*show(found, steps(config), passes.struck, passes.as_it_came(found.page)))
-    return Outcome(found.metrics(config.redact))
+    return Outcome({**found.metrics(config.redact), **passes.counted})
 
 
 @dataclass
@@ -102,13 +118,14 @@ class Passes:
 
     def __init__(self, config: CurateConfig, task: Task) -> None:
         self.config, self.task = config, task
-        self.home = task.scratch / "jobs"
+        self.home = task.scratch / _JOBS
         hashes = {
             path: artifact.record.files[str(path.relative_to(artifact.path))].sha256
             for artifact in task.inputs["pages"]
             for path in tables(artifact.path, "pages")
         }
         self.units = units.cut(list(hashes.items()), UNIT_BYTES)
+        self.shard_names = _shard_names(hashes, {a.path: a.record.name for a in task.inputs["pages"]})
         self.size = sum(unit.size for unit in self.units)
         self.rows = sum(unit.rows for unit in self.units)
         self.workers = 1 if self.size < WORTH_A_POOL else config.workers or cores()
@@ -118,6 +135,7 @@ class Passes:
         judge = task.input("quality").path / MODEL if config.quality else None
         self.pipeline = pipeline(config, self.texts, task.files, judge)
         self.struck: dict[str, int] = {}
+        self.counted: dict[str, Any] = {}
 
     def clean(self) -> list[Done]:
         """The first pass, over units of pages."""
@@ -133,8 +151,8 @@ class Passes:
 
     def exact(self, cleaned: Sequence[Done]) -> list[Path]:
         """Exact duplicates; the files with the decisions."""
-        done = self._reduce("exact duplicates", ExactReduce(), cleaned, "exact.parquet")
-        return [one.file("decisions.parquet") for one in done]
+        done = self._reduce("exact duplicates", ExactReduce(), cleaned, "exact.arrow")
+        return self._gathered("exact", [one.file("decisions.parquet") for one in done])
 
     def repeated_text(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> tuple[list[Done], list[Path]]:
         """The units without lines or paragraphs that stand elsewhere; the files with decisions on what is empty now."""
@@ -143,11 +161,13 @@ class Passes:
             return list(cleaned), []
         work = pieces.PieceMap(wanted.pieces, wanted.min_bytes, self.partitions)
         mapped = self._do("pieces", work, self._unit_jobs(cleaned, decisions))
-        found = self._reduce("repeated pieces", pieces.PieceReduce(), mapped, "pieces.parquet")
+        found = self._reduce("repeated pieces", pieces.PieceReduce(), mapped, "pieces.arrow")
         jobs = _marked(self._unit_jobs(cleaned, decisions), found, "struck.parquet")
         rewritten = self._do("strike", pieces.PieceStrike(wanted.pieces, keys(self.config, self.texts)), jobs)
         self.struck[f"{wanted.pieces}s"] = sum(done.facts["pieces"] for done in rewritten)
-        return rewritten, [done.file("decisions.parquet") for done in rewritten]
+        self._free(mapped, "pieces.arrow")
+        self._free(cleaned, *_TEXTS)
+        return rewritten, self._gathered("pieces", [done.file("decisions.parquet") for done in rewritten])
 
     def repeated_passages(self, kept: Sequence[Done], decisions: Sequence[Path]) -> tuple[list[Done], list[Path]]:
         """The units without passages that stand elsewhere; the files with decisions on what is empty now."""
@@ -156,37 +176,58 @@ class Passes:
             return list(kept), []
         jobs = self._unit_jobs(kept, decisions)
         prints = self._do("fingerprints", passages.PrintMap(wanted.min_bytes, self.partitions), jobs)
-        hot = self._reduce("shared fingerprints", passages.PrintReduce(), prints, "prints.parquet")
+        hot = self._reduce("shared fingerprints", passages.PrintReduce(), prints, "prints.arrow")
         work = passages.WindowMap(wanted.min_bytes, self.partitions)
         windows = self._do("windows", work, _marked(jobs, hot, "hot.parquet"))
-        found = self._reduce("repeated passages", passages.WindowReduce(), windows, "windows.parquet")
+        found = self._reduce("repeated passages", passages.WindowReduce(), windows, "windows.arrow")
         strike = passages.PassageStrike(wanted.min_bytes, wanted.keep, keys(self.config, self.texts))
         rewritten = self._do("strike", strike, _marked(jobs, found, "struck.parquet"))
         self.struck["bytes of passages"] = sum(done.facts["bytes"] for done in rewritten)
-        return rewritten, [done.file("decisions.parquet") for done in rewritten]
+        self._free(prints, "prints.arrow")
+        self._free(windows, "windows.arrow")
+        self._free(kept, *_TEXTS)
+        return rewritten, self._gathered("passages", [done.file("decisions.parquet") for done in rewritten])
 
     def near(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> list[Path]:
         """Near duplicates among what is left; the file with the decisions."""
-        if self.config.near_duplicates is None:
+        wanted = self.config.near_duplicates
+        if wanted is None:
             return []
-        spread = self._do("bands", near.BandMap(self.partitions), self._unit_jobs(cleaned, decisions))
-        shared = self._reduce("shared bands", near.BandReduce(), spread, "bands.parquet")
-        found = near.candidates(shared)
-        wanted = found.wanted()
-        jobs = [
-            Job(
-                {"kept": cleaned[number].hashes["kept.parquet"], "rows": sha256_json(rows.tolist())},
-                len(rows),
-                (cleaned[number].file("kept.parquet"), rows),
-            )
-            for number, rows in wanted.items()
-        ]
-        sets = self._do("shingles", near.ShingleMap(self.config.near_duplicates.shingle_words), jobs)
-        folders = {number: done.folder for number, done in zip(wanted, sets, strict=True)}
-        store = near.DiskShingles(folders, found.unit, found.places())
-        path = self.home / "near.parquet"
-        write_decisions(path, near.near_decisions(found, store, self.config.near_duplicates.min_jaccard))
-        return [path]
+        jobs = self._unit_jobs(cleaned, decisions)
+        needed: list[Done] = []
+
+        def find() -> tuple[Candidates, DiskShingles]:
+            spread = self._do("bands", near.BandMap(self.partitions), jobs)
+            shared = self._reduce("shared bands", near.BandReduce(), spread, "bands.arrow")
+            found = near.candidates(shared)
+            sets = self._do("shingles", near.ShingleMap(wanted.shingle_words), self._shingle_jobs(cleaned, found))
+            needed.extend([*spread, *shared, *sets])
+            folders = {number: done.folder for (number, _), done in zip(found.units(), sets, strict=True)}
+            return found, near.shingled(found, folders)
+
+        work = near.NearReduce(wanted.min_jaccard, wanted.shingle_words)
+        done = carry_out(work, Job({"units": sha256_json([job.identity for job in jobs])}, 1, find), self.home)
+        for one in needed:
+            forget(one)
+        return self._gathered("near", [done.file("decisions.parquet")])
+
+    def semantic(self, kept: Sequence[Done], decisions: Sequence[Path]) -> list[Path]:
+        """Semantic duplicates among what is left; the files with the decisions."""
+        wanted = self.config.semantic_duplicates
+        if wanted is None:
+            return []
+        given = self.task.files[wanted.embeddings] if wanted.embeddings is not None else None
+        hands = semantic.Hands(self._do, self.home, UNIT_BYTES, PARTITION_BYTES)
+        found = semantic.find(
+            self._unit_jobs(kept, decisions),
+            hands,
+            min_cosine=wanted.min_cosine,
+            keep=wanted.keep,
+            clusters=wanted.clusters,
+            given=given,
+        )
+        self.counted["semantic_duplicates"] = found.counts
+        return self._gathered("semantic", found.decisions)
 
     def finish(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> tuple[list[Done], list[Mapping[str, Any]]]:
         """The tables by partition of ids, and what was counted in each."""
@@ -194,20 +235,23 @@ class Passes:
         jobs = self._unit_jobs(cleaned, decisions)
         phrases = set_phrases([done.facts for done in self._do("benchmark items", PhraseCount(), jobs)])
         placed = self._do("verdicts", Place(self.shards, phrases, config.held_out, config.seed), jobs)
+        self._free(cleaned, *_TEXTS)
         forced = _forced([done.facts for done in placed], config.held_out)
         work = Finish(config.held_out, config.seed, forced, self.pipeline.digest)
-        done = self._reduce("corpus", work, placed, "documents.parquet", self.shards)
+        done = self._reduce("corpus", work, placed, "documents.arrow", self.shards)
         return done, [one.facts for one in done]
 
     def as_it_came(self, page: Mapping[str, Any] | None) -> str:
         """The HTML of a page; empty for none."""
         if page is None:
             return ""
-        for unit in self.units:
-            table = pq.read_table(unit.path, columns=["content", "encoding"], filters=[("id", "=", page["id"])])
-            if table.num_rows:
-                row = table.to_pylist()[0]
-                return decode(row["content"], row["encoding"])
+        for path in dict.fromkeys(unit.path for unit in self.units):
+            with pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    at = pc.index(file.read_row_group(group, columns=["id"]).column("id"), page["id"]).as_py()
+                    if at >= 0:
+                        row = file.read_row_group(group, columns=["content", "encoding"]).slice(at, 1).to_pylist()[0]
+                        return decode(row["content"], row["encoding"])
         return ""
 
     # -- how jobs are made and done ----------------------------------------------------------------------------
@@ -223,23 +267,42 @@ class Passes:
         count = partitions or self.partitions
         runs = [done.file(name) for done in mapped]
         hashes = [done.hashes[name] for done in mapped]
-        size = sum(path.stat().st_size for path in runs) // count
+        defined, reads = sha256_json(hashes), tuple(runs)
+        size = max(1, sum(map(_size, runs)) // count)
         jobs = [
-            Job({"runs": sha256_json(hashes), "partition": number}, max(1, size), Partition(number, runs))
+            Job({"runs": defined, "partition": number}, size, Partition(number, reads), reads)
             for number in range(count)
         ]
         return self._do(phase, work, jobs)
 
     def _unit_jobs(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> list[Job]:
-        decided = sha256_json([sha256_file(path) for path in decisions])
-        return [
-            Job(
-                {"unit": number, "kept": done.hashes["kept.parquet"], "decisions": decided},
-                max(1, done.file("kept.parquet").stat().st_size),
-                near.UnitInput(number, done.file("kept.parquet"), decisions),
-            )
-            for number, done in enumerate(cleaned)
-        ]
+        decided = [path.name for path in decisions]
+        jobs = []
+        for number, (done, unit) in enumerate(zip(cleaned, self.units, strict=True)):
+            kept, shard = done.file("kept.parquet"), self.shard_names[unit.sha256]
+            defined = {"unit": number, "kept": done.hashes[kept.name], "shard": shard, "decisions": decided}
+            payload = near.UnitInput(number, kept, decisions, shard)
+            jobs.append(Job(defined, max(1, _size(kept)), payload, (kept,)))
+        return jobs
+
+    def _shingle_jobs(self, cleaned: Sequence[Done], found: Candidates) -> list[Job]:
+        jobs = []
+        for number, rows in found.wanted().items():
+            kept = cleaned[number].file("kept.parquet")
+            defined = {"kept": cleaned[number].hashes[kept.name], "rows": sha256_json(rows.tolist())}
+            jobs.append(Job(defined, len(rows), (kept, rows), (kept,)))
+        return jobs
+
+    def _gathered(self, name: str, decisions: Sequence[Path]) -> list[Path]:
+        """The one file of a pass with its decisions by unit, named by what they are."""
+        defined = sha256_json([sha256_file(one) for one in decisions])
+        path = self.home / "decisions" / f"{name}-{defined[:32]}.arrow"
+        write_atomic(path, lambda beside: gather(decisions, len(self.units), beside))
+        return [path]
+
+    def _free(self, finished: Sequence[Done], *names: str) -> None:
+        for done in finished:
+            free(done, *names)
 
     def _benchmarks(self) -> tuple[dict[str, int], tuple[tuple[str, str, str], ...]]:
         """How many items each benchmark has, and (benchmark, item id, text) of all of them."""
@@ -257,7 +320,24 @@ def _marked(jobs: Sequence[Job], reduced: Sequence[Done], name: str) -> list[Job
     """The jobs of units with what a reduction marked in them."""
     files = [done.file(name) for done in reduced]
     marks = sha256_json([done.hashes[name] for done in reduced])
-    return [Job({**job.identity, "marks": marks}, job.size, pieces.Struck(job.payload, files)) for job in jobs]
+    return [
+        replace(job, identity={**job.identity, "marks": marks}, payload=pieces.Struck(job.payload, files))
+        for job in jobs
+    ]
+
+
+def _shard_names(hashes: Mapping[Path, str], artifacts: Mapping[Path, str]) -> dict[str, str]:
+    """The name of the shard of pages with each hash, ``ARTIFACT/FILE``; the least of those with equal content."""
+    names: dict[str, str] = {}
+    for path, sha256 in hashes.items():
+        name = f"{artifacts[path.parents[1]]}/{path.name}"
+        names[sha256] = min(name, names.get(sha256, name))
+    return names
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 of one that was freed."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def _forced(facts: Sequence[Mapping[str, Any]], share: float) -> str:

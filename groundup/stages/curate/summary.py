@@ -36,6 +36,7 @@ class Summary:
     held_out: int
     redactions: Counter[str]
     hits: Counter[tuple[str, str]]
+    """Documents dropped by benchmark and item."""
     domains: Counter[tuple[str, str]]
     samples: Mapping[str, Sequence[Mapping[str, Any]]]
     page: Mapping[str, Any] | None
@@ -43,6 +44,8 @@ class Summary:
     together: Counter[tuple[str, ...]]
     items: Mapping[str, int]
     seconds: Counter[str] = field(default_factory=Counter)
+    shards: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Documents dropped by benchmark and shard of pages (``ARTIFACT/FILE``), which depend on how pages are cut."""
 
     @property
     def pages(self) -> int:
@@ -72,6 +75,11 @@ class Summary:
         """The hosts that lost the most documents to a reason."""
         found = [(host, count) for (host, why), count in self.domains.items() if why == reason]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:_MOST_DOMAINS]
+
+    def shards_of(self, benchmark: str) -> dict[str, int]:
+        """How many documents of each shard of pages hold an item of a benchmark, the most first."""
+        found = {shard: count for (name, shard), count in self.shards.items() if name == benchmark}
+        return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def overlap(self) -> dict[tuple[str, str], int]:
         """In the sample of pages that every rule saw: how many break both of two rules; (r, r) is how many break r."""
@@ -125,7 +133,9 @@ def summary(
 ) -> Summary:
     """Add up the facts of the first and the last pass; ``items``: how many items each benchmark has."""
     groups, chars, sizes = (_merged(finished, name) for name in ("groups", "chars", "sizes"))
-    hits = {tuple(json.loads(key)): count for key, count in _merged(finished, "hits").items()}
+    hits, shards = (
+        {tuple(json.loads(key)): count for key, count in _merged(finished, name).items()} for name in ("hits", "shards")
+    )
     domains = {tuple(json.loads(key)): count for key, count in _merged(finished, "domains").items()}
     together = {tuple(json.loads(key)): count for key, count in _merged(cleaned, "together").items()}
     samples: dict[str, list[Mapping[str, Any]]] = {}
@@ -144,6 +154,7 @@ def summary(
         together=Counter(together),
         items=items,
         seconds=_merged(cleaned, "seconds"),
+        shards=Counter(shards),
     )
 
 

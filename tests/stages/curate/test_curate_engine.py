@@ -19,7 +19,7 @@ from engine_work import AtLeast, Length, Square
 
 from groundup.stages.curate.engine import units
 from groundup.stages.curate.engine.executor import run_jobs
-from groundup.stages.curate.engine.jobs import Done, Job, carry_out
+from groundup.stages.curate.engine.jobs import Done, FreedError, Job, carry_out, free, renew
 from groundup.stages.curate.engine.operator import Spec, refuse, staying
 from groundup.stages.curate.engine.pipeline import Pipeline, Tally
 from groundup.stages.curate.engine.runs import id_keys, partitions_for, read_partition, write_run
@@ -96,6 +96,28 @@ def test_a_job_that_always_kills_its_worker_ends_the_run_and_keeps_the_rest(tmp_
     assert (tmp_path / "jobs" / Job({"number": 0}, 1).digest("square")).is_dir()
 
 
+def test_what_was_freed_counts_as_finished_until_it_is_needed(tmp_path: Path) -> None:
+    work, home = Square(tmp_path), tmp_path / "jobs"
+    first, other = carry_out(work, Job({"number": 3}, 1, 3), home), carry_out(work, Job({"number": 4}, 1, 4), home)
+    reads = (first.file("square.txt"),)
+    carry_out(work, Job({"number": 5}, 1, 5, reads), home)
+    for _ in range(2):
+        free(first, "square.txt")
+        assert not first.file("square.txt").exists()
+    for mark in tmp_path.glob("did-*"):
+        mark.unlink()
+    again = carry_out(work, Job({"number": 3}, 1, 3), home)
+    assert (again.facts, again.hashes) == (first.facts, first.hashes)
+    carry_out(work, Job({"number": 5}, 1, 5, reads), home)
+    assert not list(tmp_path.glob("did-*")), "it was done twice"
+    with pytest.raises(FreedError) as caught:
+        run_jobs(work, [Job({"number": n}, 1, n, reads) for n in (6, 7)], home, workers=2, report=_silent)
+    renew(home, str(caught.value.args[0]))
+    assert not first.folder.exists() and other.folder.exists()
+    assert carry_out(work, Job({"number": 3}, 1, 3), home).file("square.txt").read_text() == "9"
+    carry_out(work, Job({"number": 6}, 1, 6, reads), home)
+
+
 # -- runs ---------------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +147,8 @@ def test_partitions_of_runs_hold_every_row_once_and_in_order(
 def test_ids_order_as_their_keys() -> None:
     names = ["ff" * 16, "00" * 16, "80" + "0" * 30, "7f" + "f" * 30]
     assert [names[at] for at in np.argsort(id_keys(names))] == sorted(names)
+    with pytest.raises(DataError, match="32 hex digits"):
+        id_keys(["00" * 15])
     assert partitions_for(0, 10) == 1
     assert partitions_for(10**18, 1) == 4096
 

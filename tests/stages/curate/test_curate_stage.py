@@ -174,11 +174,29 @@ def test_the_order_of_inputs_does_not_show(tmp_path: Path) -> None:
         [_artifact(tmp_path / "2", "a", shuffled[:9]), _artifact(tmp_path / "2", "b", shuffled[9:])],
         [_artifact(tmp_path / "3", "b", shuffled[20:]), _artifact(tmp_path / "3", "a", shuffled[:20])],
     ]
-    results = []
+    results, shards = [], []
     for number, layout in enumerate(layouts):
         outcome, task, _, _ = _curate(tmp_path / f"run{number}", layout, _config())
-        results.append((outcome, _bytes(task.payload)))
+        leaks = _rows(task.payload, "contamination")
+        shards.append([leak.pop("shard") for leak in leaks])  # which shard a page is in is what differs
+        tables = {name: data for name, data in _bytes(task.payload).items() if not name.startswith("contamination/")}
+        results.append((outcome, tables, leaks))
     assert results[0] == results[1] == results[2]
+    assert shards[0] == ["pages/00000.parquet"]
+    assert set(shards[1] + shards[2]) <= {"a/00000.parquet", "b/00000.parquet"}
+
+
+def test_the_shard_of_a_leak_is_its_artifact_and_file(tmp_path: Path) -> None:
+    leak = PAGES_BY_REASON["decontaminate:story_endings"]
+    artifacts = [
+        _artifact(tmp_path / "z", "web", [*KEPT[:4], leak]),
+        _artifact(tmp_path / "y", "books", KEPT[4:6]),
+        _artifact(tmp_path / "x", "more", [*KEPT[:4], leak]),  # the same table again: named by the lesser name
+    ]
+    for order in (artifacts, artifacts[::-1]):
+        outcome, task, *_ = _curate(tmp_path / order[0].record.name, order, _config())
+        assert [row["shard"] for row in _rows(task.payload, "contamination")] == ["more/00000.parquet"]
+        assert outcome.metrics["contamination"]["story_endings"]["documents"] == 1
 
 
 def test_the_number_of_workers_does_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,3 +374,41 @@ def test_an_interrupted_curation_goes_on_and_gives_the_same(tmp_path: Path, monk
     shutil.rmtree(tmp_path / "cut" / "payload")
     _, again, *_ = _curate(tmp_path / "cut", [artifact], _config())
     assert _bytes(again.payload) == _bytes(task.payload)
+
+
+def test_what_no_pass_needs_any_more_is_freed_and_made_again_if_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "UNIT_BYTES", 1)
+    config = _config(repeated_text={}, repeated_passages={})
+    layout = [_artifact(tmp_path / "in", f"part{number}", ALL[number::3]) for number in range(3)]
+    _, whole, *_ = _curate(tmp_path / "whole", layout, config)
+    jobs = tmp_path / "cut" / "jobs"
+
+    def cut(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def manifests() -> dict[Path, dict[str, Any]]:
+        return {path.parent: json.loads(path.read_text()) for path in jobs.glob("*/manifest.json")}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "_collect", cut)
+        with pytest.raises(KeyboardInterrupt):
+            _curate(tmp_path / "cut", layout, config)
+    left = {path.name for path in jobs.glob("*/*")}
+    gone = {"kept.parquet", "dropped.parquet", "pieces.arrow", "prints.arrow", "windows.arrow", "bands.arrow"}
+    assert not left & {*gone, "values.npy", "members.npy"}
+    assert {"documents.arrow", "corpus.parquet"} <= left
+    before = manifests()
+    with monkeypatch.context() as patch:  # all is found: no page is looked at again
+        patch.setattr(run_module, "_collect", cut)
+        patch.setattr("groundup.stages.curate.passes.clean.Clean.__call__", cut)
+        shutil.rmtree(tmp_path / "cut" / "payload")
+        with pytest.raises(KeyboardInterrupt):
+            _curate(tmp_path / "cut", layout, config)
+    assert manifests() == before
+    damaged = next(folder for folder, manifest in before.items() if "documents.arrow" in manifest["files"])
+    (damaged / "documents.arrow").write_bytes(b"")
+    shutil.rmtree(tmp_path / "cut" / "payload")
+    _, again, *_ = _curate(tmp_path / "cut", layout, config)
+    assert _bytes(again.payload) == _bytes(whole.payload)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from groundup.base.errors import DataError
 from groundup.stages.curate.duplicates.embed import document_frequencies, tfidf_embeddings, unit
 from groundup.stages.curate.duplicates.reduce import semantic_reduce, semantic_rows
-from groundup.stages.curate.duplicates.semantic import assign, centroids, semantic_twins
+from groundup.stages.curate.duplicates.semantic import assign, centroids, on_grid, semantic_twins
 from groundup.stages.curate.engine.columns import texts
 
 
@@ -21,10 +23,12 @@ def planted(seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
 
 
 def greedy(vectors, order, threshold):  # type: ignore[no-untyped-def]
-    """The rule one by one."""
+    """The rule one by one, in whole numbers."""
+    points = on_grid(vectors).astype(np.int64)
+    squares = (points**2).sum(1).tolist()
     kept, gone = [], {}
     for row in order:
-        near = {other: float(vectors[row] @ vectors[other]) for other in kept}
+        near = {other: int(points[row] @ points[other]) / math.sqrt(squares[row] * squares[other]) for other in kept}
         best = max(near, key=lambda other: near[other], default=None)
         if best is not None and near[best] >= threshold:
             gone[row] = best

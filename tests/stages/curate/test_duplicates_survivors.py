@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from groundup.stages.curate.duplicates import survivors as survivors_module
 from groundup.stages.curate.duplicates.exact import ExactKey
 from groundup.stages.curate.duplicates.minhash import MinHash, band_keys, catch_probability, shingle_sets
 from groundup.stages.curate.duplicates.reduce import decisions, exact_reduce, exact_rows, near_reduce, near_rows
@@ -75,6 +76,35 @@ def test_rounds_decide_as_one_by_one(sets, rows, threshold, most, budget, chance
     assert not set(results[0]) & {survivor for survivor, _ in results[0].values()}
 
 
+@given(
+    st.lists(st.sets(st.integers(0, 11), min_size=0, max_size=9), min_size=2, max_size=20),
+    st.lists(st.sets(st.integers(0, 19), min_size=2, max_size=8), min_size=1, max_size=12),
+    st.lists(st.integers(0, 11), max_size=12),
+    st.integers(1, 4),
+    st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_equal_buckets_change_nothing(sets, buckets, again, most, wide) -> None:  # type: ignore[no-untyped-def]
+    """Neither their number nor the width of the integers that the search counts with."""
+    buckets = [sorted(member % len(sets) for member in bucket) for bucket in buckets]
+    buckets = [sorted(set(bucket)) for bucket in buckets if len(set(bucket)) > 1]
+    several = [*buckets, *(buckets[at] for at in again if at < len(buckets))]
+    members = np.array([member for bucket in several for member in bucket], np.int32 if wide else np.int64)
+    every = Buckets(members, np.concatenate([[0], np.cumsum([len(bucket) for bucket in several])]).astype(np.int64))
+    once = joined([every])
+    assert len(once) == len({tuple(bucket) for bucket in buckets})
+    with pytest.MonkeyPatch.context() as patch:
+        if wide:
+            patch.setattr(survivors_module, "_INT32", 0)
+        patch.setattr(survivors_module, "_VERIFIED_AT_ONCE", 3)
+        with_all = survivors(every, store_of(sets), 0.5, most)
+    without = survivors(once, store_of(sets), 0.5, most)
+    for one, other in zip(vars(with_all).values(), vars(without).values(), strict=True):
+        assert one.tolist() == other.tolist()
+    found = zip(without.dropped.tolist(), without.survivor.tolist(), without.jaccard.tolist(), strict=True)
+    assert {d: (s, j) for d, s, j in found} == one_by_one(every, sets, 0.5, most)
+
+
 def test_a_chain_does_not_pull_in_what_is_unlike_the_survivor() -> None:
     a, b, c = set(range(100)), set(range(12, 112)), set(range(24, 124))
     assert jaccard(a, b) == jaccard(b, c) > 0.75 > jaccard(a, c)
@@ -87,6 +117,8 @@ def test_a_chain_does_not_pull_in_what_is_unlike_the_survivor() -> None:
 
 def test_the_longest_stays_and_of_equals_the_lower_id() -> None:
     assert by_right_to_stay(np.array([5, 9, 9, 1]), ["a", "d", "c", "b"]).tolist() == [2, 1, 0, 3]
+    ids = np.array([[1, 0], [2, 0], [1, 2**64 - 1], [0, 0]], np.uint64)
+    assert by_right_to_stay(np.array([9, 9, 9, 1]), ids).tolist() == [0, 2, 1, 3]
 
 
 @pytest.mark.parametrize("alike", [True, False])

@@ -6,7 +6,7 @@ not meaning: a stand-in for a trained embedder, whose vectors :mod:`.semantic` t
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,15 @@ from groundup.stages.curate.duplicates import normal
 from groundup.stages.curate.engine.columns import Texts
 
 Floats = NDArray[np.float32]
+F = TypeVar("F", bound=np.floating[Any])
 
-_SLOTS: Final = 1 << 20
+SLOTS: Final = 1 << 20
 """Document frequencies are counted by hash: words that share a slot share a weight."""
 
 
 def document_frequencies(rows: Texts) -> NDArray[np.int64]:
     """How many of the texts have a word of each slot: (slots,) int64. Those of several batches add up."""
-    counts = np.zeros(_SLOTS, np.int64)
+    counts = np.zeros(SLOTS, np.int64)
     for words in _words(rows):
         counts[np.unique(_slots(words))] += 1
     return counts
@@ -43,7 +44,7 @@ def tfidf_embeddings(rows: Texts, frequencies: NDArray[np.int64], num_documents:
     return unit(out)
 
 
-def unit(vectors: Floats) -> Floats:
+def unit(vectors: NDArray[F]) -> NDArray[F]:
     """Vectors, (rows, dim), of length 1; those of no length as they are."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     out = np.zeros_like(vectors)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundup.stages.curate.duplicates.compiled import kernel
+from groundup.stages.curate.duplicates.word_kernels import mix
 
 UNDECIDED: Final = np.int8(0)
 KEPT: Final = np.int8(1)
@@ -18,6 +19,8 @@ LIKE: Final = np.int8(1)
 UNLIKE: Final = np.int8(2)
 
 Ints = NDArray[np.int64]
+Numbers = NDArray[Any]
+"""Places in an array: int32 where that is enough, else int64. All of a call are of one type."""
 Marks = NDArray[np.int8]
 
 
@@ -48,7 +51,34 @@ def jaccards(
 
 
 @kernel
-def _alive(skip: Ints, at: int) -> int:
+def names_of(members: Numbers, offsets: Ints, salts: NDArray[np.uint64], out: NDArray[np.uint64]) -> None:
+    """Into ``out`` (salts, buckets): for each salt, the sum of the hashes of each bucket's members."""
+    for bucket in range(len(offsets) - 1):
+        for salt in range(len(salts)):
+            name = np.uint64(0)
+            for at in range(offsets[bucket], offsets[bucket + 1]):
+                name += mix(np.uint64(members[at]) + salts[salt])
+            out[salt, bucket] = name
+
+
+@kernel
+def entries_of(members: Numbers, own: Numbers, own_offsets: Ints) -> None:
+    """Into ``own`` (entries,) the places of each member in ``members``, ascending, and where each one's begin.
+
+    ``own_offsets`` (members + 1,) is zero before.
+    """
+    for member in members:
+        own_offsets[member + 1] += 1
+    for member in range(len(own_offsets) - 1):
+        own_offsets[member + 1] += own_offsets[member]
+    filled = own_offsets[:-1].copy()
+    for entry in range(len(members)):
+        own[filled[members[entry]]] = entry
+        filled[members[entry]] += 1
+
+
+@kernel
+def _alive(skip: Numbers, at: int) -> int:
     """The first place from ``at`` on that was not struck out; paths are halved on the way (union-find)."""
     while skip[at] != at:
         skip[at] = skip[skip[at]]
@@ -59,17 +89,17 @@ def _alive(skip: Ints, at: int) -> int:
 @kernel
 def sweep(
     undecided: Ints,
-    members: Ints,
-    starts: Ints,
-    own: Ints,
+    members: Numbers,
+    starts: Numbers,
+    own: Numbers,
     own_offsets: Ints,
     most: int,
     state: Marks,
-    skip: Ints,
-    cursor: Ints,
+    skip: Numbers,
+    cursor: Numbers,
     verdict: Marks,
-    seen: Ints,
-    asked: Ints,
+    seen: Numbers,
+    asked: Numbers,
 ) -> int:
     """Decide what can be decided, in order of right to stay; write the entries that need a comparison, return how many.
 
@@ -117,7 +147,14 @@ def sweep(
 
 @kernel
 def kept_ahead(
-    documents: Ints, members: Ints, starts: Ints, own: Ints, own_offsets: Ints, most: int, skip: Ints, out: Ints
+    documents: Ints,
+    members: Numbers,
+    starts: Numbers,
+    own: Numbers,
+    own_offsets: Ints,
+    most: int,
+    skip: Numbers,
+    out: Ints,
 ) -> Ints:
     """Which kept documents each was compared with: into ``out`` (room for ``most`` an entry), and the bounds of rows.
 

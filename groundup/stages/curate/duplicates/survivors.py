@@ -20,24 +20,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from groundup.stages.curate.duplicates.minhash import Hashes, mixed
+from groundup.stages.curate.duplicates.minhash import Hashes
 from groundup.stages.curate.duplicates.similarity import BUDGET, Ints, ShingleStore, verify_pairs
+from groundup.stages.curate.engine.ids import Words
 
 MOST_LEADERS: Final = 32
 _NAMED_AT_ONCE: Final = 1 << 15
-_SALTS: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03))
+_VERIFIED_AT_ONCE: Final = 1 << 20
+_INT32: Final = np.iinfo(np.int32).max
+_SALTS: Final = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], np.uint64)
+
+Numbers = NDArray[Any]
+"""Numbers of documents or places of entries: int32 where that is enough, else int64."""
 
 
 @dataclass(frozen=True)
 class Buckets:
     """Documents that share a band key: ``members[offsets[i]:offsets[i + 1]]``, ascending, at least two in a bucket."""
 
-    members: Ints
+    members: Numbers
     offsets: Ints
 
     def __len__(self) -> int:
@@ -54,13 +60,17 @@ class Twins:
     jaccard: NDArray[np.float64]
 
 
-def by_right_to_stay(chars: Ints, ids: Sequence[str]) -> Ints:
+def by_right_to_stay(chars: Ints, ids: Sequence[str] | Words) -> Ints:
     """The order of documents: the longest first, the lower id first among equals. (rows,) int64.
+
+    ``ids`` are strings, or (rows, 2) uint64 as :func:`.ids.id_words` makes them.
 
     >>> by_right_to_stay(np.array([3, 9, 3]), ["b", "c", "a"]).tolist()
     [1, 2, 0]
     """
-    return np.lexsort((np.asarray(ids), -chars)).astype(np.int64)
+    names = np.asarray(ids)
+    columns = (names,) if names.ndim == 1 else (names[:, 1], names[:, 0])
+    return np.lexsort((*columns, -chars)).astype(np.int64)
 
 
 def buckets_of(keys: Hashes, documents: Ints) -> Buckets:
@@ -79,14 +89,21 @@ def buckets_of(keys: Hashes, documents: Ints) -> Buckets:
 def joined(parts: Sequence[Buckets]) -> Buckets:
     """The buckets of all parts, equal ones once (copies of a document agree in every band).
 
-    Buckets are told apart by 128 bits: the sums of two hashes of their members. Their order is of no consequence.
+    What :func:`survivors` finds is the same with all of them: which documents one is compared with depends on the
+    buckets that it is in, and an equal bucket has the same ones to offer. Buckets are told apart by 128 bits: the sums
+    of two hashes of their members. Their order is of no consequence.
+
+    Memory: that of the buckets twice, and 40 bytes a bucket.
     """
-    members = np.concatenate([np.zeros(0, np.int64), *(part.members for part in parts)])
-    sizes = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.offsets) for part in parts)])
-    if not len(sizes):
-        return Buckets(members, _bounds(sizes))
-    starts = _bounds(sizes)[:-1]
-    names = [np.add.reduceat(mixed(members.astype(np.uint64) + salt), starts) for salt in _SALTS]
+    from groundup.stages.curate.duplicates import near_kernels as near
+
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return Buckets(np.zeros(0, np.int64), _bounds(np.zeros(0, np.int64)))
+    members = np.concatenate([part.members for part in parts])
+    sizes = np.concatenate([np.diff(part.offsets) for part in parts])
+    names = np.empty((len(_SALTS), len(sizes)), np.uint64)
+    near.names_of(members, _bounds(sizes), _SALTS, names)
     order = np.lexsort((*names, sizes))
     fresh = np.zeros(len(sizes), bool)
     fresh[order] = np.concatenate([[True], np.any([np.diff(name[order]) != 0 for name in (*names, sizes)], axis=0)])
@@ -98,7 +115,8 @@ def survivors(
 ) -> Twins:
     """The documents that go, each with the survivor that it is most like; of equal ones the one with most right.
 
-    Memory: about 60 bytes an entry of a bucket, 16 a verified pair, and 8 times ``budget``.
+    Memory: 29 bytes an entry of a bucket (a document in a bucket; 53 from 2^31 entries on), 33 a verified pair, 9 a
+    document, 8 times ``budget``, and 200 MB.
     """
     if not len(buckets):
         return Twins(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
@@ -109,15 +127,18 @@ class _Search:
     """The state of a search. Documents are renumbered without gaps, in their order."""
 
     def __init__(self, buckets: Buckets, store: ShingleStore, min_jaccard: float, most: int, budget: int) -> None:
+        from groundup.stages.curate.duplicates import near_kernels as near
+
         self.store, self.min_jaccard, self.most, self.budget = store, min_jaccard, most, budget
-        self.documents, members = np.unique(buckets.members, return_inverse=True)
-        self.members = members.astype(np.int64)
+        entries = len(buckets.members)
+        self.kind: type[np.signedinteger[Any]] = np.int32 if entries < _INT32 else np.int64
+        self.documents, self.members = _without_gaps(buckets.members, self.kind)
         sizes = np.diff(buckets.offsets)
-        self.starts = np.repeat(buckets.offsets[:-1], sizes)
-        self.own = np.argsort(self.members, kind="stable").astype(np.int64)
-        self.own_offsets = _bounds(np.bincount(self.members, minlength=len(self.documents)))
+        self.starts = np.repeat(buckets.offsets[:-1].astype(self.kind), sizes)
+        self.own, self.own_offsets = np.empty(entries, self.kind), np.zeros(len(self.documents) + 1, np.int64)
+        near.entries_of(self.members, self.own, self.own_offsets)
         self.state = np.zeros(len(self.documents), np.int8)
-        self.skip = np.arange(len(self.members) + 1, dtype=np.int64)
+        self.skip = np.arange(entries + 1, dtype=self.kind)
         self.known_pairs = np.zeros(0, np.int64)
         self.known = np.zeros(0, np.float64)
 
@@ -125,19 +146,20 @@ class _Search:
         from groundup.stages.curate.duplicates import near_kernels as near
 
         entries = len(self.members)
-        cursor, verdict, seen = self.starts.copy(), np.zeros(entries, np.int8), np.zeros(entries, np.int64)
-        asked = np.empty(entries, np.int64)
+        cursor, verdict, seen = self.starts.copy(), np.zeros(entries, np.int8), np.zeros(entries, self.kind)
+        asked = np.empty(entries, self.kind)
         layout = (self.members, self.starts, self.own, self.own_offsets, self.most)
         undecided = np.arange(len(self.documents), dtype=np.int64)
         while len(undecided):
             count = near.sweep(undecided, *layout, self.state, self.skip, cursor, verdict, seen, asked)
-            open_entries = asked[:count]
-            likeness = self._jaccard(self.members[open_entries], self.members[cursor[open_entries]])
-            verdict[open_entries] = np.where(likeness >= self.min_jaccard, near.LIKE, near.UNLIKE)
+            for start in range(0, count, _VERIFIED_AT_ONCE):
+                entry = asked[start : min(count, start + _VERIFIED_AT_ONCE)]
+                likeness = self._jaccard(self.members[entry], self.members[cursor[entry]])
+                verdict[entry] = np.where(likeness >= self.min_jaccard, near.LIKE, near.UNLIKE)
             undecided = undecided[self.state[undecided] == near.UNDECIDED]
         return self._named(np.flatnonzero(self.state == near.DROPPED), layout)
 
-    def _named(self, dropped: Ints, layout: tuple[Ints, Ints, Ints, Ints, int]) -> Twins:
+    def _named(self, dropped: Ints, layout: tuple[Numbers, Numbers, Numbers, Ints, int]) -> Twins:
         """The most alike survivor of each dropped document."""
         from groundup.stages.curate.duplicates import near_kernels as near
 
@@ -155,10 +177,10 @@ class _Search:
             best[start : start + len(part)] = likeness[first]
         return Twins(self.documents[dropped], self.documents[survivor], best)
 
-    def _jaccard(self, left: Ints, right: Ints) -> NDArray[np.float64]:
+    def _jaccard(self, left: Numbers, right: Numbers) -> NDArray[np.float64]:
         """The similarity of each pair, verified once in the search however many bands it shares."""
         pairs: Ints
-        pairs, places = np.unique(left * len(self.documents) + right, return_inverse=True)
+        pairs, places = np.unique(left.astype(np.int64) * len(self.documents) + right, return_inverse=True)
         at: Ints = np.searchsorted(self.known_pairs, pairs)
         missing = np.ones(len(pairs), bool)
         inside = at < len(self.known_pairs)
@@ -170,6 +192,17 @@ class _Search:
         self.known = np.insert(self.known, at[missing], found)
         asked: Ints = np.searchsorted(self.known_pairs, pairs)
         return np.asarray(self.known[asked][places.reshape(-1)])
+
+
+def _without_gaps(members: Numbers, kind: type[np.signedinteger[Any]]) -> tuple[Ints, Numbers]:
+    """The distinct members, ascending, and the members as places among them."""
+    there = np.zeros(int(members.max()) + 1, bool)
+    there[members] = True
+    documents = np.flatnonzero(there).astype(np.int64)
+    if len(documents) == len(there):
+        return documents, members.astype(kind, copy=False)
+    place = np.cumsum(there, dtype=kind) - kind(1)
+    return documents, place[members]
 
 
 def _bounds(sizes: Ints) -> Ints:

@@ -3,6 +3,10 @@
 A job is named by a hash of what defines its result: the hashes of its inputs and the specification of its work. Its
 output is written beside and renamed with its manifest in it, so that a kill at any moment leaves finished jobs or
 nothing. A later attempt compares hashes and does only what is missing, whatever the number of workers then and now.
+
+Large files of a result are freed when all jobs that read them are done: the manifest goes on vouching for them, so the
+result counts as finished. Should such a job be missing after all (its own result was damaged, or the program is a newer
+one that works differently), it raises :class:`FreedError`, and :func:`renew` clears the way for making them again.
 """
 
 from __future__ import annotations
@@ -20,17 +24,25 @@ from groundup.base.machine import peak_memory
 
 MANIFEST: Final = "manifest.json"
 
+_FREED: Final = "freed"
+
+
+class FreedError(Exception):
+    """A job needs a file of a result, ``args[0]`` names its folder, that was freed."""
+
 
 @dataclass(frozen=True)
 class Job:
     """One piece of work. ``identity`` defines its result, JSON only; ``size`` is for progress, in what the work counts.
 
-    ``payload`` is what the work is handed: where its inputs lie now, which is no part of its identity.
+    ``payload`` is what the work is handed: where its inputs lie now, which is no part of its identity. ``reads`` are
+    files of other results that it needs and that may have been freed.
     """
 
     identity: Mapping[str, Any]
     size: int
     payload: Any = None
+    reads: tuple[Path, ...] = ()
 
     def digest(self, work: str) -> str:
         """The name of the job's folder, for the digest of the work to be done on it."""
@@ -73,7 +85,8 @@ def find(home: Path, digest: str) -> Done | None:
     folder = home / digest
     try:
         manifest = read_json(folder / MANIFEST)
-        sound = all(sha256_file(folder / name) == sha256 for name, sha256 in manifest["files"].items())
+        there = {name: sha256 for name, sha256 in manifest["files"].items() if name not in manifest.get(_FREED, ())}
+        sound = all(sha256_file(folder / name) == sha256 for name, sha256 in there.items())
     except (OSError, ValueError, KeyError, TypeError):
         sound = False
     if not sound:
@@ -83,10 +96,13 @@ def find(home: Path, digest: str) -> Done | None:
 
 
 def carry_out(work: Work, job: Job, home: Path) -> Done:
-    """Do a job, or find that it was done."""
+    """Do a job, or find that it was done. FreedError if it isn't, and a file that it reads is no more."""
     digest = job.digest(work.digest)
     if done := find(home, digest):
         return done
+    for path in job.reads:
+        if not path.exists():
+            raise FreedError(path.parent.name)
     beside = home / f".{digest}.{os.getpid()}"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -110,5 +126,24 @@ def carry_out(work: Work, job: Job, home: Path) -> Done:
 
 
 def forget(done: Done) -> None:
-    """Delete a result that nothing needs any more."""
+    """Delete a result that nothing asks for any more."""
     shutil.rmtree(done.folder, ignore_errors=True)
+
+
+def free(done: Done, *names: str) -> None:
+    """Delete files of a result, which all jobs that read them have outlived; the result stays finished."""
+    manifest = read_json(done.folder / MANIFEST)
+    freed = sorted({*manifest.get(_FREED, ()), *names})
+    if freed != manifest.get(_FREED):  # before they are deleted: a kill in between must not look like damage
+        write_json(done.folder / MANIFEST, {**manifest, _FREED: freed})
+    for name in names:
+        (done.folder / name).unlink(missing_ok=True)
+
+
+def renew(home: Path, name: str) -> None:
+    """Forget all results of the work that made ``name``, a folder in ``home``, of which something was freed."""
+    work = read_json(home / name / MANIFEST)["work"]
+    for path in home.glob(f"*/{MANIFEST}"):
+        manifest = read_json(path)
+        if manifest["work"] == work and _FREED in manifest:
+            shutil.rmtree(path.parent)

@@ -1,25 +1,29 @@
 """Sorted runs on disk: how rows of all units meet by key without ever being in memory together.
 
-A map step writes one file a job, its rows sorted by key and cut at fixed places of the key's range: partition p is row
-group p. A reduce step reads one partition of every file, and that is all of the keys in its range. The number of
+A map step writes one file a job, its rows sorted by key and cut at fixed places of the key's range: partition p is
+batch p. A reduce step reads one partition of every file, and that is all of the keys in its range. The number of
 partitions follows from the amount of data alone, so memory is bounded and results don't depend on workers.
+
+The files are Arrow's (https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format), whose footer has 24 bytes a
+batch. That of a Parquet file describes every column of every row group, and a reduction of all partitions would read as
+many times as many of them as there are units: the work would grow with the third power of the corpus.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from groundup.stages.curate.engine.ids import id_words
 
 Keys = NDArray[np.uint64]
 
-_COUNTS: Final = b"rows"
 _MOST_PARTITIONS: Final = 4096
 
 
@@ -41,44 +45,57 @@ def id_keys(ids: Iterable[str]) -> Keys:
     >>> id_keys(["00000000000000ff" + "0" * 16]).tolist()
     [255]
     """
-    packed = bytes.fromhex("".join(name[:16] for name in ids))
-    return np.frombuffer(packed, ">u8").astype(np.uint64)
+    return np.asarray(id_words(pa.array(list(ids), pa.string()))[:, 0])
 
 
 def write_run(path: Path, table: pa.Table, keys: Keys, partitions: int) -> None:
     """Write a table as a run: rows ordered by ``keys`` ((rows,) uint64), equal keys in their order."""
     order = np.argsort(keys, kind="stable")
-    table = table.take(order)
     cuts = _cuts(partitions)
     bounds = np.concatenate([[0], np.searchsorted(keys[order], cuts), [len(keys)]]).astype(np.int64)
-    counts = np.diff(bounds)
-    schema = table.schema.with_metadata({_COUNTS: json.dumps(counts.tolist()).encode()})
-    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, write_page_index=False) as writer:
-        for start, count in zip(bounds[:-1].tolist(), counts.tolist(), strict=True):
-            if count:
-                writer.write_table(
-                    table.slice(start, count).replace_schema_metadata(schema.metadata), row_group_size=count
-                )
+    with run_writer(path, table.schema) as run:
+        run.write(table.take(order), bounds)
+
+
+class RunWriter:
+    """Writes the partitions of a run, one after the other."""
+
+    def __init__(self, schema: pa.Schema, writer: Any) -> None:
+        self._empty = pa.RecordBatch.from_pylist([], schema=schema)
+        self._writer = writer
+
+    def write(self, table: pa.Table, bounds: NDArray[np.int64]) -> None:
+        """The next partitions: the i-th of them is rows ``bounds[i]`` to ``bounds[i + 1]``."""
+        for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            batches = table.slice(start, stop - start).combine_chunks().to_batches()
+            self._writer.write_batch(batches[0] if batches else self._empty)
+
+
+@contextmanager
+def run_writer(path: Path, schema: pa.Schema) -> Iterator[RunWriter]:
+    """A run that is written a few partitions at a time, so that it need not be in memory."""
+    schema = schema.remove_metadata()
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema, options=options) as writer:
+        yield RunWriter(schema, writer)
+
+
+def read_parts(paths: Sequence[Path], partition: int) -> list[pa.Table]:
+    """One partition of each run, in the order of ``paths``."""
+    options = pa.ipc.IpcReadOptions(use_threads=False)
+    parts = []
+    for path in paths:
+        with pa.OSFile(str(path), "rb") as file, pa.ipc.open_file(file, options=options) as run:
+            parts.append(pa.Table.from_batches([run.get_batch(partition)]))
+    return parts
 
 
 def read_partition(paths: Sequence[Path], partition: int, columns: Sequence[str] | None = None) -> pa.Table:
     """One partition of all runs, in the order of ``paths``; an empty table if there is nothing in it."""
-    parts = []
-    schema = None
-    for path in paths:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow.remove_metadata()
-            counts = json.loads((file.schema_arrow.metadata or {})[_COUNTS])
-            if counts[partition]:
-                group = sum(count > 0 for count in counts[:partition])
-                parts.append(
-                    file.read_row_group(group, columns=list(columns) if columns else None).replace_schema_metadata(None)
-                )
-    if parts:
-        return pa.concat_tables(parts)
-    assert schema is not None, "a reduction needs runs"
-    empty = schema.empty_table()
-    return empty.select(list(columns)) if columns else empty
+    parts = read_parts(paths, partition)
+    assert parts, "a reduction needs runs"
+    table = pa.concat_tables(parts)
+    return table.select(list(columns)) if columns else table
 
 
 def _cuts(partitions: int) -> Keys:

@@ -1,7 +1,7 @@
 """The first pass: every page by itself, through all operators, and the keys for the passes that compare.
 
 One unit of pages in; what stays (``kept.parquet``, in the order of the pages), what was dropped (``dropped.parquet``)
-and a run of exact keys (``exact.parquet``) out.
+and a run of exact keys (``exact.arrow``) out.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Clean:
                 page_bytes += int(np.asarray(_lengths(batch.column("content"))).sum())
                 kept_rows += kept.num_rows
         keys = pa.concat_tables(exact) if exact else _exact_rows(KEPT.empty_table(), 0)
-        write_run(folder / "exact.parquet", keys, first_bits(keys.column("exact")), self.partitions)
+        write_run(folder / "exact.arrow", keys, first_bits(keys.column("exact")), self.partitions)
         return {
             "rows": rows,
             "page_bytes": page_bytes,

@@ -1,16 +1,21 @@
-"""What the comparing passes decide: which rows of which unit go, why, and for whose sake."""
+"""What the comparing passes decide: which rows of which unit go, why, and for whose sake.
+
+The jobs of a pass each write some of its decisions, ordered by unit. :func:`gather` makes one file a pass of them, in
+which those of each unit lie together: else every unit would open the file of every job.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from groundup.stages.curate.engine.runs import read_parts, run_writer
 from groundup.stages.curate.passes.tables import table_schema
 
 DECISIONS: Final = table_schema(
@@ -28,18 +33,36 @@ DECISIONS: Final = table_schema(
 that names a cluster."""
 
 _ROWS: Final = 4096
+_AT_ONCE: Final = 1 << 20
+"""Decisions in memory while they are gathered, of about 150 bytes each."""
 
 
 def write_decisions(path: Path, decisions: pa.Table) -> None:
-    """Write decisions ordered by unit and row, so that a unit's own are found without reading the others."""
+    """Write decisions ordered by unit and row, so that a range of units is found without reading the others."""
     ordered = decisions.sort_by([("unit", "ascending"), ("row", "ascending")])
     pq.write_table(ordered, path, row_group_size=_ROWS, compression="zstd", compression_level=1)
 
 
+def gather(paths: Sequence[Path], units: int, path: Path, at_once: int = _AT_ONCE) -> None:
+    """Write the decisions of all files as one run, of which partition u is unit u of ``units``.
+
+    About ``at_once`` of them, or those of one unit, are in memory at a time.
+    """
+    rows = sum(pq.read_metadata(one).num_rows for one in paths)
+    each = max(1, units * at_once // max(1, rows))
+    with run_writer(path, DECISIONS) as run:
+        for low in range(0, units, each):
+            high = min(units, low + each)
+            only: Any = [("unit", ">=", low), ("unit", "<", high)]
+            parts = [pq.read_table(one, filters=only, schema=DECISIONS) for one in paths]
+            table = pa.concat_tables([DECISIONS.empty_table(), *parts])
+            table = table.sort_by([("unit", "ascending"), ("row", "ascending")])
+            run.write(table, np.searchsorted(table.column("unit").to_numpy(), np.arange(low, high + 1)))
+
+
 def of_unit(paths: Sequence[Path], unit: int) -> pa.Table:
-    """The decisions on one unit's rows, of all files; the first file's word counts where two speak of a row."""
-    parts = [pq.read_table(path, filters=[("unit", "=", unit)], schema=DECISIONS) for path in paths]
-    table = pa.concat_tables(parts) if parts else DECISIONS.empty_table()
+    """The decisions on one unit's rows, of all gathered files; the first file's counts where two speak of a row."""
+    table = pa.concat_tables([DECISIONS.empty_table(), *read_parts(paths, unit)])
     _, first = np.unique(table.column("row").to_numpy(), return_index=True)
     return table.take(np.sort(first))
 

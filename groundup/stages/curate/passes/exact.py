@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from groundup.base.files import sha256_json
-from groundup.stages.curate.engine.runs import read_partition
+from groundup.stages.curate.engine.ids import id_names, id_words, key_words
+from groundup.stages.curate.engine.runs import read_parts
 from groundup.stages.curate.passes.decisions import DECISIONS, write_decisions
 
 
@@ -35,12 +36,12 @@ class ExactReduce:
     @property
     def digest(self) -> str:
         """What defines the work."""
-        return sha256_json(["exact", 1, self.step])
+        return sha256_json(["exact", 2, self.step])
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Decide on every document whose key another one has, too."""
         partition: Partition = payload
-        parts = [read_partition([run], partition.number) for run in partition.runs]
+        parts = read_parts(partition.runs, partition.number)
         unit = np.repeat(np.arange(len(parts)), [part.num_rows for part in parts])
         table = pa.concat_tables(parts)
         decisions = exact_decisions(table, unit, self.step)
@@ -49,26 +50,26 @@ class ExactReduce:
 
 
 def exact_decisions(table: pa.Table, unit: np.ndarray[Any, np.dtype[np.int64]], step: str) -> pa.Table:
-    """The decisions on rows (exact, id, chars, row) of units (rows,) int64."""
-    keys, ids = table.column("exact").to_pylist(), table.column("id").to_pylist()
+    """The decisions on rows (exact, id, chars, row) of units (rows,) int64; about 100 bytes a row while it works."""
+    keys, ids = key_words(table.column("exact")), id_words(table.column("id"))
     chars, rows = table.column("chars").to_numpy(), table.column("row").to_numpy()
-    order = sorted(range(len(keys)), key=lambda at: (keys[at], -chars[at], ids[at], unit[at], rows[at]))
-    found: list[dict[str, Any]] = []
-    survivor = -1
-    for at in order:
-        if survivor < 0 or keys[at] != keys[survivor]:
-            survivor = at
-            continue
-        same = ids[at] == ids[survivor]
-        found.append(
-            {
-                "unit": int(unit[at]),
-                "row": int(rows[at]),
-                "step": step,
-                "rule": "duplicate_id" if same else "duplicate",
-                "detail": f"of {ids[survivor]}",
-                "survivor": ids[survivor],
-                "similarity": 1.0,
-            }
-        )
-    return pa.Table.from_pylist(found, schema=DECISIONS)
+    order = np.lexsort((rows, unit, ids[:, 1], ids[:, 0], -chars, keys[:, 1], keys[:, 0]))
+    ordered = keys[order]
+    leads = np.ones(len(order), bool)
+    leads[1:] = np.any(ordered[1:] != ordered[:-1], axis=1)
+    leader = order[np.maximum.accumulate(np.where(leads, np.arange(len(order)), 0))]
+    gone, stays = order[~leads], leader[~leads]
+    same = np.all(ids[gone] == ids[stays], axis=1)
+    survivors = id_names(ids[stays]).to_pylist()
+    return pa.table(
+        {
+            "unit": unit[gone],
+            "row": rows[gone],
+            "step": [step] * len(gone),
+            "rule": ["duplicate_id" if one else "duplicate" for one in same.tolist()],
+            "detail": [f"of {name}" for name in survivors],
+            "survivor": survivors,
+            "similarity": np.ones(len(gone)),
+        },
+        schema=DECISIONS,
+    )

@@ -16,13 +16,16 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from groundup.artifact.ledger import LEDGER
 from groundup.base.files import sha256_json
 from groundup.base.seeds import unit_interval
+from groundup.stages.curate.engine.ids import id_words
 from groundup.stages.curate.engine.operator import VERDICT
-from groundup.stages.curate.engine.runs import id_keys, read_partition, write_run
+from groundup.stages.curate.engine.runs import read_partition, write_run
 from groundup.stages.curate.passes.clean import DOCUMENT
+from groundup.stages.curate.passes.counts import compute, counted, reasons
 from groundup.stages.curate.passes.decisions import DECISIONS, gone, of_unit
 from groundup.stages.curate.passes.exact import Partition
 from groundup.stages.curate.passes.near import UnitInput
@@ -40,7 +43,10 @@ PLACED: Final = table_schema(
         ("hit", pa.string()),
     ]
 )
-"""A document with its verdict. ``hit``: the benchmark item that it was dropped for, as JSON."""
+"""A document with its verdict. ``hit``: the benchmark item that it was dropped for and its shard of pages, as JSON."""
+
+_JOINED: Final = PLACED.names[-6:]
+_READ: Final = (*DOCUMENT.names, "chars", "hits")
 
 CONTAMINATION: Final = table_schema(
     [
@@ -49,14 +55,16 @@ CONTAMINATION: Final = table_schema(
         ("document", pa.string()),
         ("source", pa.string()),
         ("record", pa.string()),
+        ("shard", pa.string()),
         ("shared_runs", pa.int64()),
         ("whole", pa.bool_()),
     ]
 )
-"""A document that went for a benchmark item: how many runs of words they share, and whether a whole text is there."""
+"""A document that went for a benchmark item: how many runs of words they share, and whether a whole text is there.
 
-_SAMPLES: Final = 3
-_SAMPLE_CHARS: Final = 1500
+``shard`` names the table that its page came in, such as ``pages/00003.parquet``: the artifact, then the file. If two
+hold the very same pages it is the lesser name.
+"""
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,11 @@ class PhraseCount:
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Count; writes no file."""
         unit: UnitInput = payload
-        hits = pq.read_table(unit.kept, columns=["hits"]).column("hits").to_pylist()
+        hits = pq.read_table(unit.kept, columns=["hits"]).column("hits")
         leaves = gone(of_unit(unit.decisions, unit.number), len(hits))
         spread = Counter[int]()
-        for text, goes in zip(hits, leaves.tolist(), strict=True):
-            if text and not goes:
-                spread.update(set().union(*(hit.runs for hit in read_hits(text))))
+        for _, text in _found(hits, ~leaves):
+            spread.update(set().union(*(hit.runs for hit in read_hits(text))))
         return {"runs": {str(run): count for run, count in spread.items()}}
 
 
@@ -86,6 +93,14 @@ def set_phrases(facts: Sequence[Mapping[str, Any]], most: int = SET_PHRASE_DOCUM
     for one in facts:
         spread.update(one["runs"])
     return tuple(sorted(int(run) for run, count in spread.items() if count > most))
+
+
+def _found(hits: Any, stays: NDArray[np.bool_]) -> list[tuple[int, str]]:
+    """(row, hits) of the documents that stay and have any."""
+    rows = np.flatnonzero(stays & np.asarray(hits.is_valid()))
+    return [
+        (row, str(text)) for row, text in zip(rows.tolist(), hits.take(pa.array(rows)).to_pylist(), strict=True) if text
+    ]
 
 
 def write_hits(hits: Sequence[Hit]) -> str | None:
@@ -101,7 +116,7 @@ def read_hits(text: str) -> list[Hit]:
 
 @dataclass(frozen=True)
 class Place:
-    """Writes ``documents.parquet``: a unit's documents with their verdicts, as a run by id.
+    """Writes ``documents.arrow``: a unit's documents with their verdicts, as a run by id.
 
     Facts: how many stay, how many of them are held out, and the (place, id) that is first in line to be held out.
     """
@@ -114,46 +129,37 @@ class Place:
     @property
     def digest(self) -> str:
         """What defines the work."""
-        return sha256_json(["place", 1, self.partitions, list(self.phrases), self.held_out, self.seed])
+        return sha256_json(["place", 2, self.partitions, list(self.phrases), self.held_out, self.seed])
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Join verdicts to documents."""
         unit: UnitInput = payload
-        kept = pq.read_table(unit.kept)
-        decisions = pa.concat_tables(
-            [of_unit(unit.decisions, unit.number), self._leaks(unit, kept)], promote_options="default"
-        )
-        columns: dict[str, list[Any]] = {name: [None] * kept.num_rows for name in (*PLACED.names[-6:],)}
-        for row in decisions.to_pylist():
-            for name in columns:
-                columns[name][row["row"]] = row.get(name)
-        stays = [step is None for step in columns["step"]]
-        verdicts = {name: pa.array(values, PLACED.field(name).type) for name, values in columns.items()}
-        for name, array in verdicts.items():
-            kept = kept.append_column(name, array)
+        kept = pq.read_table(unit.kept, columns=list(_READ))
+        verdicts = self._verdicts(unit, kept.column("hits"))
+        which = np.full(kept.num_rows, -1)
+        which[verdicts.column("row").to_numpy()] = np.arange(verdicts.num_rows)
+        stays = which < 0
+        place = pa.array(which, mask=stays)
+        for name in _JOINED:
+            kept = kept.append_column(name, verdicts.column(name).take(place))
+        staying = [str(name) for name in kept.column("id").filter(pa.array(stays)).to_pylist()]
         dropped = pq.read_table(unit.kept.with_name("dropped.parquet"))
         table = pa.concat_tables([conform(kept, PLACED), conform(dropped, PLACED)])
-        ids = [str(name) for name in table.column("id").to_pylist()]
-        write_run(folder / "documents.parquet", table, id_keys(ids), self.partitions)
-        places = [
-            (unit_interval(self.seed, "held_out", name), name)
-            for name, staying in zip(ids, stays, strict=False)
-            if staying
-        ]
+        write_run(folder / "documents.arrow", table, id_words(table.column("id"))[:, 0], self.partitions)
+        places = [(unit_interval(self.seed, "held_out", name), name) for name in staying]
         return {
             "staying": len(places),
             "held_out": sum(place < self.held_out for place, _ in places),
             "first": list(min(places, default=(1.0, ""))),
         }
 
-    def _leaks(self, unit: UnitInput, kept: pa.Table) -> pa.Table:
-        before = gone(of_unit(unit.decisions, unit.number), kept.num_rows)
-        hits = kept.column("hits").to_pylist()
+    def _verdicts(self, unit: UnitInput, hits: Any) -> pa.Table:
+        """The decisions on a unit's rows so far, and those for the sake of benchmark items on what they left."""
+        before = of_unit(unit.decisions, unit.number)
         common = frozenset(self.phrases)
         rows = []
-        for row in np.flatnonzero(~before).tolist():
-            text = hits[row]
-            hit = evidence_beyond(read_hits(text), common) if text else None
+        for row, text in _found(hits, ~gone(before, len(hits))):
+            hit = evidence_beyond(read_hits(text), common)
             if hit is not None:
                 whole = ", a whole text" if hit.whole else ""
                 rows.append(
@@ -163,11 +169,12 @@ class Place:
                         "step": "decontaminate",
                         "rule": hit.benchmark,
                         "detail": f"item {hit.item_id}: {hit.ngrams} shared runs of words{whole}",
-                        "hit": json.dumps([hit.benchmark, hit.item_id, hit.ngrams, hit.whole]),
+                        "hit": json.dumps([hit.benchmark, hit.item_id, hit.ngrams, hit.whole, unit.shard]),
                     }
                 )
         schema = table_schema([*names_and_types(DECISIONS), ("hit", pa.string())])
-        return pa.Table.from_pylist(rows, schema=schema) if rows else DECISIONS.empty_table()
+        leaks = pa.Table.from_pylist(rows, schema=schema)
+        return pa.concat_tables([before, leaks], promote_options="default").combine_chunks()
 
 
 @dataclass(frozen=True)
@@ -182,102 +189,75 @@ class Finish:
     @property
     def digest(self) -> str:
         """What defines the work."""
-        return sha256_json(["finish", 3, self.held_out, self.seed, self.forced, self.pipeline])
+        return sha256_json(["finish", 4, self.held_out, self.seed, self.forced, self.pipeline])
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Write the tables of a partition; facts: everything that is counted."""
         partition: Partition = payload
-        table = read_partition(partition.runs, partition.number)
-        rows = sorted(table.to_pylist(), key=lambda row: (row["id"], row["step"] is not None, row["rule"] or ""))
-        for row in rows:
-            row["split"] = self._split(row) if row["step"] is None else None
-        kept = [row for row in rows if row["step"] is None]
-        dropped = [row for row in rows if row["step"] is not None]
-        _write(folder / "corpus.parquet", CORPUS, kept)
-        _write(folder / "rejects.parquet", REJECTS, [_reject(row) for row in dropped])
-        _write(folder / "ledger.parquet", LEDGER, self._ledger(rows))
-        _write(folder / "contamination.parquet", CONTAMINATION, [_leak(row) for row in dropped if row["hit"]])
-        held_out = sum(row["split"] == "held_out" for row in kept)
-        return {**counted(rows), "held_out": held_out}
+        table = by_id(read_partition(partition.runs, partition.number))
+        stays = table.column("step").is_null()
+        split = self._splits(table.column("id"), np.asarray(stays))
+        table = table.append_column("split", pa.array(split, pa.string()))
+        facts = {**counted(table), "held_out": split.count("held_out")}
+        _write(folder / "ledger.parquet", LEDGER, self._ledger(table))
+        dropped = table.filter(table.column("step").is_valid())
+        _write(folder / "contamination.parquet", CONTAMINATION, _leaks(dropped))
+        _write(folder / "rejects.parquet", REJECTS, _rejects(dropped))
+        _write(folder / "corpus.parquet", CORPUS, table.filter(stays))
+        return facts
 
-    def _split(self, row: Mapping[str, Any]) -> str:
-        out = unit_interval(self.seed, "held_out", row["id"]) < self.held_out or row["id"] == self.forced
-        return "held_out" if out else "train"
+    def _splits(self, ids: Any, stays: NDArray[np.bool_]) -> list[str | None]:
+        """The split of each document; None for those that go."""
+        out: list[str | None] = [None] * len(ids)
+        rows = np.flatnonzero(stays)
+        for row, name in zip(rows.tolist(), ids.take(pa.array(rows)).to_pylist(), strict=True):
+            held_out = unit_interval(self.seed, "held_out", name) < self.held_out or name == self.forced
+            out[row] = "held_out" if held_out else "train"
+        return out
 
-    def _ledger(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _ledger(self, table: pa.Table) -> pa.Table:
         """One entry an id: of a page that came twice, the copy that stays."""
-        first: dict[str, dict[str, Any]] = {}
-        for row in rows:
-            first.setdefault(row["id"], row)
-        return [{**row, "pipeline": self.pipeline} for row in first.values()]
+        ids = id_words(table.column("id"))
+        first = np.ones(len(ids), bool)
+        first[1:] = np.any(ids[1:] != ids[:-1], axis=1)
+        rows = table.drop_columns("text").filter(pa.array(first))
+        return rows.append_column("pipeline", pa.array([self.pipeline] * rows.num_rows, pa.string()))
 
 
-def _leak(row: Mapping[str, Any]) -> dict[str, Any]:
-    benchmark, item, runs, whole = json.loads(row["hit"])
-    found = {"benchmark": benchmark, "item": item, "shared_runs": runs, "whole": whole}
-    return {**found, "document": row["id"], "source": row["source"], "record": row["record"]}
+def by_id(table: pa.Table) -> pa.Table:
+    """Documents in the order of their ids; of copies of a page the one that stays comes first, then by rule."""
+    ids = id_words(table.column("id"))
+    encoded: Any = table.column("rule").combine_chunks().fill_null("").dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    rank = np.empty(len(names), np.int64)
+    rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    goes = np.asarray(table.column("step").is_valid())
+    order = np.lexsort((rank[np.asarray(encoded.indices)], goes, ids[:, 1], ids[:, 0]))
+    return table.take(order).combine_chunks()
 
 
-def _reject(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {**row, "reason": f"{row['step']}:{row['rule']}", "detail": row["detail"] or "", "text": row["text"] or ""}
+def _leaks(dropped: pa.Table) -> pa.Table:
+    hit = dropped.filter(dropped.column("hit").is_valid()).select(["id", "source", "record", "hit"])
+    rows = []
+    for row in hit.to_pylist():
+        benchmark, item, runs, whole, shard = json.loads(row["hit"])
+        found = {"benchmark": benchmark, "item": item, "shared_runs": runs, "whole": whole, "shard": shard}
+        rows.append({**found, "document": row["id"], "source": row["source"], "record": row["record"]})
+    return pa.Table.from_pylist(rows, schema=CONTAMINATION)
 
 
-def _write(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> None:
-    if not rows:
+def _rejects(dropped: pa.Table) -> pa.Table:
+    columns: dict[str, Any] = {name: dropped.column(name) for name in ("id", "source", "record", "step")}
+    columns["reason"] = reasons(dropped)
+    for name in ("detail", "text"):
+        columns[name] = compute.fill_null(dropped.column(name), "")
+    return pa.table(columns)
+
+
+def _write(path: Path, schema: pa.Schema, table: pa.Table) -> None:
+    """Write the columns of a schema; no file if there are no rows."""
+    if not table.num_rows:
         return
-    columns = {name: [row.get(name) for row in rows] for name in schema.names}
-    table = pa.table({name: pa.array(values, schema.field(name).type) for name, values in columns.items()})
+    table = table.select(schema.names).combine_chunks().cast(schema)
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3, write_page_index=False) as writer:
-        writer.write_table(table.cast(schema), row_group_size=ROWS_PER_GROUP)
-
-
-def counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a partition's documents add up to, JSON; facts of partitions are merged by adding."""
-    groups, redactions, hits = Counter[str](), Counter[str](), Counter[str]()
-    chars, sizes, text_bytes = Counter[str](), Counter[str](), 0
-    domains = Counter[str]()
-    samples: dict[str, list[dict[str, Any]]] = {}
-    page: dict[str, Any] | None = None
-    for row in rows:
-        reason = "" if row["step"] is None else f"{row['step']}:{row['rule']}"
-        text = row["text"] or ""
-        key = json.dumps([row["source"], row["licence"], row["language"], row["extractor"], reason], ensure_ascii=False)
-        groups[key] += 1
-        chars[key] += len(text)
-        sizes[key] += row["page_bytes"] or 0
-        if row["url"]:
-            domains[json.dumps([domain_of(row["url"]), reason], ensure_ascii=False)] += 1
-        if page is None and not reason and row["media_type"] == "text/html":
-            page = {**{name: row[name] for name in _SHOWN}, "text": text[:_SAMPLE_CHARS]}
-        if not reason:
-            text_bytes += len(text.encode())
-            redactions.update(dict(row["redactions"] or ()))
-        elif row["hit"]:
-            hits[json.dumps(json.loads(row["hit"])[:2], ensure_ascii=False)] += 1
-        shown = samples.setdefault(reason, [])
-        if len(shown) < _SAMPLES:
-            shown.append({**{name: row[name] for name in _SHOWN}, "text": text[:_SAMPLE_CHARS]})
-    return {
-        "groups": dict(groups),
-        "chars": dict(chars),
-        "sizes": dict(sizes),
-        "text_bytes": text_bytes,
-        "domains": dict(domains),
-        "redactions": dict(redactions),
-        "hits": dict(hits),
-        "samples": samples,
-        "page": page,
-    }
-
-
-_SHOWN: Final = ("id", "source", "record", "url", "media_type", "detail", "survivor")
-
-
-def domain_of(url: str) -> str:
-    """The host of an address, lower-cased; as it stands if it has none.
-
-    >>> domain_of("https://Example.org:80/a?b")
-    'example.org'
-    """
-    host = url.partition("//")[2] or url
-    return host.partition("/")[0].partition("?")[0].rpartition("@")[2].partition(":")[0].lower()
+        writer.write_table(table, row_group_size=ROWS_PER_GROUP)

@@ -42,7 +42,7 @@ _GROUP: Final = 1 << 14
 
 @dataclass(frozen=True)
 class PrintMap:
-    """Writes ``prints.parquet``, a run of (key, document, place): the fingerprints of a unit's staying documents."""
+    """Writes ``prints.arrow``, a run of (key, document, place): the fingerprints of a unit's staying documents."""
 
     min_bytes: int
     partitions: int
@@ -68,7 +68,7 @@ class PrintMap:
                 start += batch.num_rows
         key = np.concatenate(keys)
         table = pa.table({"key": key, "document": np.concatenate(documents), "place": np.concatenate(places)})
-        write_run(folder / "prints.parquet", table, key, self.partitions)
+        write_run(folder / "prints.arrow", table, key, self.partitions)
         return {"prints": len(key)}
 
 
@@ -92,7 +92,7 @@ class PrintReduce:
 
 @dataclass(frozen=True)
 class WindowMap:
-    """Writes ``windows.parquet``, a run of (key, check, priority, document, place): windows that may be repeated."""
+    """Writes ``windows.arrow``, a run of (key, check, priority, document, place): windows that may be repeated."""
 
     min_bytes: int
     partitions: int
@@ -128,7 +128,7 @@ class WindowMap:
                     )
                 start += batch.num_rows
         table = pa.concat_tables(parts)
-        write_run(folder / "windows.parquet", table, table.column("key").to_numpy(), self.partitions)
+        write_run(folder / "windows.arrow", table, table.column("key").to_numpy(), self.partitions)
         return {"windows": table.num_rows}
 
 

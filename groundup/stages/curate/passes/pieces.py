@@ -33,7 +33,7 @@ STEP_NAME: Final = "repeated_text"
 
 @dataclass(frozen=True)
 class PieceMap:
-    """Writes ``pieces.parquet``, a run of (key, check, priority, document, place) of a unit's staying documents.
+    """Writes ``pieces.arrow``, a run of (key, check, priority, document, place) of a unit's staying documents.
 
     ``document`` is the unit's number and the row's, in one integer.
     """
@@ -62,7 +62,7 @@ class PieceMap:
                 parts.append(piece_table(found, priorities(names), documents))
                 start += batch.num_rows
         table = pa.Table.from_batches(parts) if parts else NO_ROWS
-        write_run(folder / "pieces.parquet", table, table.column("key").to_numpy(), self.partitions)
+        write_run(folder / "pieces.arrow", table, table.column("key").to_numpy(), self.partitions)
         return {"pieces": table.num_rows}
 
 

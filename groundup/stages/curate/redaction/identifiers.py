@@ -55,6 +55,21 @@ def _at(text: str, start: int, end: int, mixed: bool) -> Iterator[Span]:
                 yield Span(*match.span(), "national_id", rule.name)
 
 
+def is_identifier(value: str) -> bool:
+    """Whether some rule accepts the value or a part of it, whatever stands before it.
+
+    >>> is_identifier("078-05-1120"), is_identifier("000-05-1120")
+    (True, False)
+    """
+    forms = [(form, rule) for rule in RULES for form in (rule.form, rule.bare) if form]
+    for start in (match.start() for match in compiled(_START + r"[\dA-Z]").finditer(value)):
+        for form, rule in forms:
+            match = compiled(form + _END).match(value, start)
+            if match is not None and rule.check(_compact(match[0])):
+                return True
+    return False
+
+
 @lru_cache(maxsize=2)
 def _any_form(mixed: bool) -> str:
     """A pattern for places where some rule's form may begin: separators that must be alike may differ here."""

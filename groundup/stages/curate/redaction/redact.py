@@ -5,6 +5,7 @@ that may not be in the corpus at all go. Each kind has one action.
 
 - ``label`` puts ``[email]`` in its place;
 - ``mask`` keeps the form, digits as 0 and letters as x;
+- ``fake`` puts a value of the same form in its place that can be nobody's (``fakes.py``), a label for a secret;
 - ``drop`` labels it, and the document goes.
 """
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from groundup.base.errors import RequestError, nearest
 from groundup.stages.curate.engine.columns import texts
 from groundup.stages.curate.engine.operator import VERDICT, Spec, refuse, with_column
+from groundup.stages.curate.redaction.fakes import Placed, fill, is_fake
 from groundup.stages.curate.redaction.identifiers import identifiers
 from groundup.stages.curate.redaction.money import cards, ibans
 from groundup.stages.curate.redaction.names import names
@@ -32,8 +34,8 @@ from groundup.stages.curate.redaction.scan import Windows, anchors, windows
 from groundup.stages.curate.redaction.secrets import secrets
 from groundup.stages.curate.redaction.spans import KINDS, LABELS, Kind, Span, resolve
 
-Action = Literal["label", "mask", "drop"]
-ACTIONS: Final[tuple[Action, ...]] = ("label", "mask", "drop")
+Action = Literal["label", "mask", "fake", "drop"]
+ACTIONS: Final[tuple[Action, ...]] = ("label", "mask", "fake", "drop")
 
 DEFAULT_KINDS: Final[tuple[Kind, ...]] = ("secret", "email", "iban", "card", "national_id", "ip", "phone")
 """What is always personal. Names and addresses are also in novels, papers and imprints, so they are to be asked for."""
@@ -74,7 +76,7 @@ def _find(text: str, encoded: bytes, found: NDArray[np.int64], kinds: frozenset[
 
 
 def rewrite(text: str, spans: Iterable[Span], actions: Mapping[Kind, Action]) -> str:
-    """The text with each span replaced as its kind's action says; all else as it was."""
+    """The text with each span replaced as its kind's action says, a label where a fake is to be; all else as it was."""
     parts, last = [], 0
     for span in spans:
         value = text[span.start : span.end]
@@ -83,35 +85,64 @@ def rewrite(text: str, spans: Iterable[Span], actions: Mapping[Kind, Action]) ->
     return "".join([*parts, text[last:]])
 
 
-def redact(text: str, actions: Mapping[Kind, Action]) -> tuple[str, Counter[Kind]]:
+def redact(text: str, actions: Mapping[Kind, Action], document: str = "") -> tuple[str, Counter[Kind]]:
     """The text without what was found of these kinds, and how much of each that was.
+
+    ``document`` is the id that fakes are chosen by.
 
     >>> redact("mail jo@example.org or call 212-555-0187", {"email": "label", "phone": "mask"})
     ('mail [email] or call 000-000-0000', Counter({'email': 1, 'phone': 1}))
     """
-    return _settled(text, find(text, actions), actions)
+    return _settled(text, find(text, actions), actions, document)
 
 
-def _settled(text: str, spans: list[Span], actions: Mapping[Kind, Action]) -> tuple[str, Counter[Kind]]:
+def _settled(text: str, spans: list[Span], actions: Mapping[Kind, Action], document: str) -> tuple[str, Counter[Kind]]:
     """Rewritten until nothing more is found: what was taken out may have stood between a word and a number.
 
-    So redacting a text again changes nothing.
+    So redacting a text again changes nothing. Fakes take the place of labels at the very end, so that what is found
+    doesn't depend on them.
     """
     counts: Counter[Kind] = Counter()
+    placed: list[Placed] = []
     for _ in range(_MOST_PASSES):
-        # A mask may look like what it hides; it is not found anew.
-        spans = [span for span in spans if actions[span.kind] != "mask" or not _is_masked(text, span)]
+        # A mask or a fake may look like what it hides; it is not found anew.
+        spans = [span for span in spans if not _is_ours(text[span.start : span.end], span.kind, actions[span.kind])]
         if not spans:
             break
         counts.update(span.kind for span in spans)
+        placed = _placed(text, spans, actions, placed)
         text = rewrite(text, spans, actions)
         spans = find(text, actions)
-    return text, counts
+    return fill(text, placed, document) if placed else text, counts
 
 
-def _is_masked(text: str, span: Span) -> bool:
-    value = text[span.start : span.end]
-    return mask(value) == value
+def _is_ours(value: str, kind: Kind, action: Action) -> bool:
+    return mask(value) == value if action == "mask" else action == "fake" and is_fake(kind, value)
+
+
+def _placed(text: str, spans: list[Span], actions: Mapping[Kind, Action], before: list[Placed]) -> list[Placed]:
+    """Where labels will stand that wait for a fake, once ``spans`` are replaced; ``before``: where such stand now.
+
+    A label that a span takes in goes with it.
+    """
+    places: list[Placed] = []
+    waiting = iter(before)
+    one = next(waiting, None)
+    shift = 0
+    for span in (*spans, None):
+        while one is not None and (span is None or one.start < span.end):
+            if span is None or one.end <= span.start:
+                places.append(one._replace(start=one.start + shift, end=one.end + shift))
+            one = next(waiting, None)
+        if span is None:
+            break
+        value = text[span.start : span.end]
+        length = len(rewrite(value, [span._replace(start=0, end=len(value))], actions))
+        if actions[span.kind] == "fake":
+            start = span.start + shift
+            places.append(Placed(start, start + length, span.kind, value))
+        shift += length - len(value)
+    return places
 
 
 def mask(value: str) -> str:
@@ -147,25 +178,31 @@ class Redact:
 
     @property
     def spec(self) -> Spec:
-        """The actions by kind are all the parameters."""
-        return Spec("redact", 1, "tag", ("text",), ("text", REDACTIONS), {"actions": self._actions()})
+        """The actions by kind are all the parameters; fakes are chosen by the document's id."""
+        reads = ("id", "text") if self._fakes else ("text",)
+        return Spec("redact", 1, "tag", reads, ("text", REDACTIONS), {"actions": self._actions()})
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with both columns."""
         column = texts(batch)
         found, bounds = anchors(column.data, column.offsets)
         kinds, actions = frozenset(self.kinds), self._actions()
+        documents = batch.column("id").to_pylist() if self._fakes else None
         rewritten: list[str | None] = []
         counts: list[dict[Kind, int] | None] = []
         for row, text in enumerate(batch.column("text").to_pylist()):
             encoded = column.data[column.offsets[row] : column.offsets[row + 1]].tobytes()
             spans = _find(text or "", encoded, found[bounds[row] : bounds[row + 1]], kinds)
-            changed, number = _settled(text or "", spans, actions)
+            changed, number = _settled(text or "", spans, actions, str(documents[row]) if documents else "")
             rewritten.append(changed if number else text)
             counts.append(dict(sorted(number.items())) if number else None)
         batch = with_column(batch, "text", pa.array(rewritten, pa.large_string()))
         tags = [None if row is None else list(row.items()) for row in counts]
         return with_column(batch, REDACTIONS, pa.array(tags, pa.map_(pa.string(), pa.int32())))
+
+    @property
+    def _fakes(self) -> bool:
+        return "fake" in self._actions().values()
 
     def _actions(self) -> dict[Kind, Action]:
         return {kind: self.actions.get(kind, self.action) for kind in sorted(self.kinds)}
