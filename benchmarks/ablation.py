@@ -94,9 +94,8 @@ def deal(folder: Path) -> None:
 def described(width: int) -> dict[str, Any]:
     """The recipe: three sets of pages, of which the baseline reads one."""
     terms = {"licence": "CDLA-Sharing-1.0", "origin": "TinyStories (Eldan and Li 2023), a sample"}
-    pages = {
-        name: {"stage": "source", "files": [{"path": f"{name}.jsonl", **terms}]} for name in ("first", "second", "third")
-    }
+    parts = ("first", "second", "third")
+    pages = {name: {"stage": "source", "files": [{"path": f"{name}.jsonl", **terms}]} for name in parts}
     corpus = {"stage": "curate", "pages": ["first"], "filters": [], "held_out": 0.1, "decontaminate": []}
     base = {"stage": "pretrain", "tokens": "tokens", "tokenizer": "tokenizer", "depth": 2, "hidden_size": width}
     return {

@@ -240,7 +240,7 @@ def sweep(
 
 @app.command(
     epilog="Examples:  groundup ablate quickstart base --variant 'no-filters: corpus.filters=[]'   ·   "
-    "groundup ablate my.yaml base --variant 'gopher: corpus.filters=[gopher]' --variant 'even: mix.temperature=4 "
+    "groundup ablate my.yaml base --variant 'gopher: corpus.filters=\\[gopher]' --variant 'even: mix.temperature=4 "
     "mix.size=1 GB' --seeds 5 --depth 6   ·   groundup ablate my.yaml base --variants ideas.yaml --horizon '5M tokens'"
 )
 def ablate(
@@ -268,8 +268,9 @@ def ablate(
 ) -> None:
     """Say which rule or mixture helps: train small models on variants of the data, several times, and compare.
 
-    What a variant changes is made anew for it, up to the token store; the tokenizer stays. The ablation is an artifact
-    like any other. Its recipe is kept beside its report, for 'groundup plan' and 'groundup run' (with --nproc).
+    What a variant changes is made anew for it, up to the token store; the tokenizer stays the same.
+
+    The ablation is an artifact like any other. Its recipe is kept beside its report, for 'groundup run' (with --nproc).
     """
     from groundup.base.progress import Progress
     from groundup.flow import run as run_recipe

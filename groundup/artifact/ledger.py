@@ -37,8 +37,9 @@ _COLUMNS: Final[list[pa.Field[Any]]] = [
 
 LEDGER: Final = pa.schema(_COLUMNS)
 """``step`` and ``rule`` are null for a document that was kept. ``survivor`` is the id of the document for whose sake a
-duplicate went, and so the name of its cluster; ``similarity`` is their Jaccard similarity. ``redactions`` maps kinds
-to counts. ``split`` is null for what was dropped. ``pipeline`` hashes all rules that the document went through."""
+duplicate went, and so the name of its cluster; ``similarity`` is how alike they are: Jaccard's, or the cosine of
+embeddings for semantic duplicates. ``redactions`` maps kinds to counts. ``split`` is null for what was dropped.
+``pipeline`` hashes all rules that the document went through."""
 
 
 def find(folder: Path, wanted: str) -> list[dict[str, Any]]:

@@ -256,6 +256,15 @@ def test_the_command_explains_itself() -> None:
 
     done = CliRunner().invoke(app, ["ablate", "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
     assert done.exit_code == 0
-    for word in ("--variant", "--variants", "--seeds", "--depth", "--horizon", "--confidence", "corpus.filters=[]"):
+    for word in (
+        "--variant",
+        "--variants",
+        "--seeds",
+        "--depth",
+        "--horizon",
+        "--confidence",
+        "corpus.filters=[]",
+        "corpus.filters=[gopher]",
+    ):
         assert word in done.output
     assert CliRunner().invoke(app, ["ablate", "quickstart", "base", "--seeds", "1"]).exit_code == 2

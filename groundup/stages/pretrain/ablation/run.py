@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from groundup.artifact.stage import Artifact, Outcome, Task
 from groundup.base.errors import DataError, RequestError
@@ -28,6 +29,9 @@ from groundup.stages.pretrain.run import packed_steps
 from groundup.stages.pretrain.run import run as pretrain
 from groundup.stages.pretrain.validation import PART, Measured
 from groundup.text.tokenizer import Tokenizer
+
+_POINTS: Final = 5
+"""Validations in a run, at least; each predicts about a twentieth of what a run of the default length reads."""
 
 Stores = Mapping[str, tuple[Artifact, ...]]
 
@@ -46,7 +50,7 @@ def run(config: AblateConfig, task: Task) -> Outcome:
     rows = []
     for name, (variant, number) in config.runs().items():
         own = {"tokens": stores[variant], "tokenizer": task.inputs["tokenizer"], "validation": tuple(measured)}
-        work = partial(_member, config.member(variant, number), own, config.seed + number)
+        work = partial(_member, _with_curve(config.member(variant, number), num_steps), own, config.seed + number)
         found = family.train(name, work, _said)
         if found is not None:
             rows.append(_row(name, variant, config.seed + number, found, family.log(name)))
@@ -97,6 +101,14 @@ def _look_through(
 
 def _member(config: PretrainConfig, inputs: Stores, order_seed: int, task: Task) -> Outcome:
     return pretrain(config, replace(task, inputs=inputs), order_seed)
+
+
+def _with_curve(member: PretrainConfig, num_steps: int) -> PretrainConfig:
+    """The member, validated often enough for a curve: a short run would end before its first validation was due."""
+    if "validate_every" in member.loop.model_fields_set:
+        return member
+    often = min(member.loop.validate_every, max(1, num_steps // _POINTS))
+    return member.model_copy(update={"loop": member.loop.model_copy(update={"validate_every": often})})
 
 
 def _said(found: Trained) -> str:
