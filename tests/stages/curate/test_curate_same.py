@@ -32,7 +32,7 @@ def _layout(folder: Path) -> list[Any]:
 
 
 @pytest.mark.usefixtures("small_units")
-def test_killed_workers_do_not_show(tmp_path: Path) -> None:
+def test_killed_workers_do_not_show_nor_do_more_of_them(tmp_path: Path) -> None:
     layout = _layout(tmp_path / "in")
     _, alone, *_ = _curate(tmp_path / "one", layout, _config(workers=1))
     killed: list[int] = []
@@ -55,6 +55,8 @@ def test_killed_workers_do_not_show(tmp_path: Path) -> None:
     killer.join()
     assert killed
     assert _bytes(shot.payload) == _bytes(alone.payload)
+    _, four, *_ = _curate(tmp_path / "four", layout[::-1], _config(workers=4))
+    assert _bytes(four.payload) == _bytes(alone.payload)
 
 
 @pytest.mark.usefixtures("small_units")
