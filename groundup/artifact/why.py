@@ -12,12 +12,13 @@ import pyarrow.dataset as ds
 from groundup.artifact import ledger
 from groundup.artifact.present import clean
 from groundup.artifact.record import Record
-from groundup.artifact.stage import Artifact
+from groundup.artifact.stage import Artifact, need
 from groundup.artifact.store import Store
 from groundup.base.errors import RequestError
 
 _TEXT_CHARS: Final = 400
 _MOST_SHOWN: Final = 5
+_MOST_STORIES: Final = 100
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,9 @@ class Story:
 def stories(store: Store, wanted: str, reference: str | None) -> list[Story]:
     """What happened to the page with this id (or its beginning), record or address, in one corpus or in all.
 
-    RequestError if no ledger knows it, or ``reference`` is not a corpus.
+    RequestError if no ledger knows it, more pages than a person reads match, or ``reference`` is not a corpus.
     """
+    need(bool(wanted.strip()), "name a page by its id or the beginning of it, its record or its address")
     if reference is not None:
         corpora: Sequence[Artifact] = [store.find(reference)]
         if corpora[0].record.kind != "corpus":
@@ -92,13 +94,12 @@ def stories(store: Store, wanted: str, reference: str | None) -> list[Story]:
     else:
         corpora = [artifact for artifact in store.all() if artifact.record.kind == "corpus"]
     with_ledger = [artifact for artifact in corpora if (artifact.path / "ledger").is_dir()]
-    found = [
-        _story(artifact, entry) for artifact in with_ledger for entry in ledger.find(artifact.path / "ledger", wanted)
-    ]
-    if not found:
+    entries = [(artifact, entry) for artifact in with_ledger for entry in ledger.find(artifact.path / "ledger", wanted)]
+    if not entries:
         where = f"{len(with_ledger)} ledger{'s' * (len(with_ledger) != 1)}"
         raise RequestError(f"no page {wanted!r} in {where}: give an id or its beginning, a record or an address")
-    return found
+    need(len(entries) <= _MOST_STORIES, f"{len(entries):,} pages match {wanted!r}: give more of the id, or the corpus")
+    return [_story(artifact, entry) for artifact, entry in entries]
 
 
 def _story(corpus: Artifact, entry: dict[str, Any]) -> Story:

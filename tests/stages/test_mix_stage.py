@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from groundup.artifact import why
 from groundup.artifact.record import Record
 from groundup.artifact.stage import Artifact, Outcome, Task
 from groundup.artifact.store import Store
@@ -179,7 +180,7 @@ def written(folder: Path, **changes: Any) -> str:
     return str(path)
 
 
-def test_from_pages_to_tokens(tmp_path: Path) -> None:
+def test_from_pages_to_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "workspace")
     done = run(written(tmp_path, tokenizer="words", length="30k tokens"), [], store, Silent())
     records = {step.node.name: step.artifact.record for step in done.steps}
@@ -195,6 +196,12 @@ def test_from_pages_to_tokens(tmp_path: Path) -> None:
     kept = rows(store.find("mixed/mix").path)[0]
     story = stories(store, kept["id"], "mixed/mix")[0]
     assert story.text and "kept" in "\n".join(story.lines())
+    for vague in ("", " "):
+        with pytest.raises(RequestError, match="name a page by its id"):
+            stories(store, vague, None)
+    monkeypatch.setattr(why, "_MOST_STORIES", 1)
+    with pytest.raises(RequestError, match=r"[0-9]+ pages match"):
+        stories(store, kept["id"], None)  # it is in the mixture and in the corpus that it came from
     dropped = next(row for row in rows(store.find("mixed/mix").path, "ledger") if row["step"])
     assert "dropped    by mix: not_drawn" in "\n".join(stories(store, dropped["id"], "mixed/mix")[0].lines())
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from groundup.artifact.ledger import LEDGER
 from groundup.artifact.stage import Artifact, Outcome, Task
@@ -19,8 +16,8 @@ from groundup.stages.mix.allot import Part, allot, shares
 from groundup.stages.mix.choose import Survey, copies
 from groundup.stages.mix.config import MixConfig
 from groundup.stages.mix.exhibits import exhibits
-from groundup.stages.mix.survey import Sizes, batches, survey
-from groundup.text.document import BYTES_PER_SHARD, COPIES, CORPUS, MIXED, ROWS_PER_GROUP
+from groundup.stages.mix.survey import Groups, batches, documents_of, survey
+from groundup.text.document import COPIES, CORPUS, MIXED, write_shards
 from groundup.text.tokenizer import Tokenizer
 
 _KEPT, _DUPLICATE, _LEFT_OUT, _NOT_DRAWN = range(4)
@@ -34,9 +31,7 @@ _RULES: Final = {
 def run(config: MixConfig, task: Task) -> Outcome:
     """Write ``corpus/``, with a column ``copies``, and ``ledger/``, a row for every document of every input."""
     corpora = task.inputs["corpora"]
-    total = sum(int(corpus.record.metrics["documents"]) for corpus in corpora)
-    update = task.progress.update
-    seen, found = survey(corpora, config.by, config.seed, lambda done: update("looking", done, total, "documents"))
+    seen, found = survey(corpora, config.by, config.seed, task.progress)
     fresh = seen.first()
     rates = _rates(config, task, found)
     parts = _parts(config, seen, fresh, found, rates)
@@ -44,7 +39,7 @@ def run(config: MixConfig, task: Task) -> Outcome:
     if not (times[seen.train] > 0).any():
         raise DataError("the mixture holds no training document: it is smaller than one")
     sources = _write(corpora, times, verdict, task)
-    measured = _measured(seen, times, fresh, found.names, parts, rates)
+    measured = _measured(seen, times, found.names, parts, rates)
     unit = "tokens" if config.tokenizer else "bytes"
     task.show(*exhibits(measured, parts, unit, int((~fresh).sum())))
     held_out = int(((times > 0) & ~seen.train).sum())
@@ -65,7 +60,7 @@ def run(config: MixConfig, task: Task) -> Outcome:
     )
 
 
-def _rates(config: MixConfig, task: Task, found: Sizes) -> dict[str, float]:
+def _rates(config: MixConfig, task: Task, found: Groups) -> dict[str, float]:
     """What a byte of each group counts: 1, or its tokens."""
     if config.tokenizer is None:
         return dict.fromkeys(found.names, 1.0)
@@ -74,7 +69,7 @@ def _rates(config: MixConfig, task: Task, found: Sizes) -> dict[str, float]:
 
 
 def _parts(
-    config: MixConfig, seen: Survey, fresh: npt.NDArray[np.bool_], found: Sizes, rates: dict[str, float]
+    config: MixConfig, seen: Survey, fresh: npt.NDArray[np.bool_], found: Groups, rates: dict[str, float]
 ) -> dict[str, Part]:
     counts = fresh & seen.train
     size = np.bincount(seen.group[counts], weights=seen.size[counts], minlength=len(found.names))
@@ -112,23 +107,23 @@ def _decide(
 def _measured(
     seen: Survey,
     times: npt.NDArray[np.int32],
-    fresh: npt.NDArray[np.bool_],
     names: Sequence[str],
     parts: dict[str, Part],
     rates: dict[str, float],
 ) -> dict[str, dict[str, Any]]:
     """What came of each group, in the unit of the shares."""
     learnt = seen.train & (times > 0)
-    got = np.bincount(seen.group, weights=seen.size * times * seen.train, minlength=len(names))
+    read = np.bincount(seen.group, weights=seen.size * times * seen.train, minlength=len(names))
+    amounts = {name: float(read[number]) * rates[name] for number, name in enumerate(names)}
     documents = np.bincount(seen.group[learnt], minlength=len(names))
-    whole = sum(float(got[number]) * rates[name] for number, name in enumerate(names))
+    whole = sum(amounts.values())
     return {
         name: {
             "supply": round(parts[name].supply),
             "wanted_share": round(parts[name].wanted, 6),
-            "share": round(float(got[number]) * rates[name] / whole, 6),
-            "amount": round(float(got[number]) * rates[name]),
-            "epochs": round(float(got[number]) * rates[name] / parts[name].supply, 4) if parts[name].supply else 0.0,
+            "share": round(amounts[name] / whole, 6),
+            "amount": round(amounts[name]),
+            "epochs": round(amounts[name] / parts[name].supply, 4) if parts[name].supply else 0.0,
             "documents": int(documents[number]),
         }
         for number, name in enumerate(names)
@@ -138,88 +133,34 @@ def _measured(
 def _write(
     corpora: Sequence[Artifact], times: npt.NDArray[np.int32], verdict: npt.NDArray[np.int8], task: Task
 ) -> Counter[str]:
-    """Write both tables; how many documents of each source are in the mixture."""
-    place, sources = 0, Counter[str]()
-    corpus, ledger = _Shards(task.payload / "corpus", MIXED), _Shards(task.payload / "ledger", LEDGER)
-    for _, batch in batches(corpora, CORPUS.names):
-        mine = slice(place, place + batch.num_rows)
-        place += batch.num_rows
-        table = pa.Table.from_batches([batch])
-        taken = pa.array(times[mine] > 0)
-        kept = table.append_column(COPIES, pa.array(times[mine], pa.int32())).filter(taken)
-        corpus.write(kept.select(MIXED.names).cast(MIXED))
-        sources.update(str(source) for source in kept.column("source").to_pylist())
-        ledger.write(_ledger(table, verdict[mine], task.digest))
-        task.progress.update("writing", place, len(times), "documents")
-    corpus.close()
-    ledger.close()
+    """Write both tables, a pass over the corpora each; how many documents of each source are in the mixture."""
+    sources = Counter[str]()
+
+    def taken() -> Iterator[dict[str, Any]]:
+        for place, row in _rows(corpora, CORPUS.names, task, "writing the corpus"):
+            if times[place]:
+                sources[row["source"]] += 1
+                yield {**row, COPIES: int(times[place])}
+
+    def decided() -> Iterator[dict[str, Any]]:
+        columns = [name for name in CORPUS.names if name in LEDGER.names]
+        for place, row in _rows(corpora, columns, task, "writing the ledger"):
+            rule, detail = _RULES.get(int(verdict[place]), (None, None))
+            gone = {"step": "mix", "rule": rule, "detail": detail, "split": None} if rule else {}
+            yield {**row, **gone, "pipeline": task.digest}
+
+    write_shards(task.payload, "corpus", MIXED, taken())
+    write_shards(task.payload, "ledger", LEDGER, decided())
     return sources
 
 
-def _ledger(table: pa.Table, verdict: npt.NDArray[np.int8], digest: str) -> pa.Table:
-    rules = [_RULES.get(code, (None, None)) for code in verdict.tolist()]
-    kept = [rule is None for rule, _ in rules]
-    columns: dict[str, Any] = {
-        "step": [None if stays else "mix" for stays in kept],
-        "rule": [rule for rule, _ in rules],
-        "detail": [detail for _, detail in rules],
-        "split": [
-            split if stays else None for split, stays in zip(table.column("split").to_pylist(), kept, strict=True)
-        ],
-        "pipeline": [digest] * len(rules),
-    }
-    there = set(table.schema.names) - set(columns)
-    return pa.table(
-        {
-            field.name: table.column(field.name).cast(field.type)
-            if field.name in there
-            else pa.array(columns.get(field.name, [None] * len(rules)), field.type)
-            for field in LEDGER
-        },
-        schema=LEDGER,
-    )
-
-
-class _Shards:
-    """A table that is written as ``00000.parquet`` and on, a new file from BYTES_PER_SHARD; its bytes depend on the
-    rows alone, not on how they come in."""
-
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        folder.mkdir()
-        self._folder, self._schema = folder, schema
-        self._waiting: list[pa.Table] = []
-        self._rows = self._size = self._number = 0
-        self._writer = self._next()
-
-    def write(self, table: pa.Table) -> None:
-        """Add rows."""
-        self._waiting.append(table)
-        self._rows += table.num_rows
-        if self._rows >= ROWS_PER_GROUP:
-            for group in self._groups():
-                self._put(group)
-
-    def close(self) -> None:
-        """Write what is left."""
-        if self._rows:
-            self._put(pa.concat_tables(self._waiting))
-        self._writer.close()
-
-    def _groups(self) -> Iterator[pa.Table]:
-        whole = pa.concat_tables(self._waiting)
-        full = whole.num_rows // ROWS_PER_GROUP * ROWS_PER_GROUP
-        self._waiting, self._rows = [whole.slice(full)], whole.num_rows - full
-        for start in range(0, full, ROWS_PER_GROUP):
-            yield whole.slice(start, ROWS_PER_GROUP)
-
-    def _put(self, group: pa.Table) -> None:
-        if self._size >= BYTES_PER_SHARD:
-            self._writer.close()
-            self._writer, self._size = self._next(), 0
-        self._writer.write_table(group.combine_chunks(), row_group_size=ROWS_PER_GROUP)
-        self._size += group.nbytes
-
-    def _next(self) -> pq.ParquetWriter:
-        path = self._folder / f"{self._number:05d}.parquet"
-        self._number += 1
-        return pq.ParquetWriter(path, self._schema, compression="zstd", compression_level=3, write_page_index=False)
+def _rows(
+    corpora: Sequence[Artifact], columns: Sequence[str], task: Task, phase: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The documents of all corpora as dictionaries, numbered in their order."""
+    place, total = 0, documents_of(corpora)
+    for _, batch in batches(corpora, columns):
+        for row in batch.to_pylist():
+            yield place, row
+            place += 1
+        task.progress.update(phase, place, total, "documents")

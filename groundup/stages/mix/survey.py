@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,23 +14,23 @@ import pyarrow.parquet as pq
 
 from groundup.artifact.stage import Artifact
 from groundup.base.errors import DataError
+from groundup.base.progress import Progress
 from groundup.base.seeds import unit_interval
 from groundup.stages.mix.choose import Survey
 from groundup.stages.mix.config import Group
 from groundup.text.document import tables
 from groundup.text.tokenizer import Tokenizer
 
-ROWS = 1024
-_SAMPLE_BYTES = 1 << 18
+_ROWS: Final = 256
+_SAMPLE_BYTES: Final = 1 << 18
 """Text of each group that is encoded to learn its tokens a byte: corpora are in the order of a hash, so the first
 documents are a random draw."""
 
 
 @dataclass
-class Sizes:
-    """The names of the groups, and a sample of the text of each."""
+class Groups:
+    """The names of the groups, in order, and a sample of the text of each."""
 
-    by: Group
     names: list[str] = field(default_factory=list)
     samples: dict[str, list[str]] = field(default_factory=dict)
     sampled: dict[str, int] = field(default_factory=dict)
@@ -50,12 +50,12 @@ class Sizes:
 
 
 def batches(corpora: Sequence[Artifact], columns: Sequence[str]) -> Iterator[tuple[Artifact, pa.RecordBatch]]:
-    """The documents of all corpora in their order, at most ROWS at a time; DataError if a table is damaged."""
+    """The documents of all corpora in their order, at most _ROWS at a time; DataError if a table is damaged."""
     for corpus in corpora:
         for path in tables(corpus.path, "corpus"):
             try:
                 with pq.ParquetFile(path) as file:
-                    for batch in file.iter_batches(batch_size=ROWS, columns=list(columns)):
+                    for batch in file.iter_batches(batch_size=_ROWS, columns=list(columns)):
                         if batch.num_rows:
                             yield corpus, batch
             except pa.ArrowInvalid as error:
@@ -69,14 +69,14 @@ def groups_of(corpus: Artifact, batch: pa.RecordBatch, by: Group) -> list[str]:
     return [str(name) for name in batch.column(by).to_pylist()]
 
 
-def survey(
-    corpora: Sequence[Artifact], by: Group, seed: int, report: Callable[[int], None] | None = None
-) -> tuple[Survey, Sizes]:
-    """Look at every document once. Memory: about 60 bytes a document, and a quarter of a MiB of text a group.
+def documents_of(corpora: Sequence[Artifact]) -> int:
+    """How many documents the corpora have, by their records."""
+    return sum(int(corpus.record.metrics["documents"]) for corpus in corpora)
 
-    ``report`` is called with the number of documents so far.
-    """
-    found = Sizes(by)
+
+def survey(corpora: Sequence[Artifact], by: Group, seed: int, progress: Progress) -> tuple[Survey, Groups]:
+    """Look at every document once. Memory: about 120 bytes a document, and a quarter of a MiB of text a group."""
+    found, total = Groups(), documents_of(corpora)
     parts: list[list[npt.NDArray[Any]]] = [[] for _ in range(6)]
     numbers: dict[str, int] = {}
     done = 0
@@ -100,8 +100,7 @@ def survey(
         for part, values in zip(parts, entries, strict=True):
             part.append(values)
         done += batch.num_rows
-        if report is not None:
-            report(done)
+        progress.update("looking", done, total, "documents")
     if not done:
         raise DataError("the corpora hold no documents")
     # Groups are counted in the order of their names, so that no order of corpora changes what a number means.

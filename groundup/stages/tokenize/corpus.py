@@ -34,6 +34,12 @@ def read_passes(corpus: Artifact, split: str, columns: list[str]) -> Iterator[li
         yield from _read(corpus, split, columns, number)
 
 
+def readings(corpus: Artifact) -> int:
+    """How many documents ``read_passes`` gives for both splits, by the record."""
+    metrics = corpus.record.metrics
+    return int(metrics.get("readings", metrics["documents"]))
+
+
 def _read(corpus: Artifact, split: str, columns: list[str], number: int) -> Iterator[list[dict[str, str]]]:
     """The documents of a split that have more than ``number`` copies."""
     for path in tables(corpus.path, "corpus"):

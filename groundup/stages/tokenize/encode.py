@@ -14,7 +14,7 @@ from groundup.artifact.stage import Artifact, Outcome, Task
 from groundup.base.errors import DataError
 from groundup.base.units import human_count
 from groundup.stages.tokenize.config import TokensConfig
-from groundup.stages.tokenize.corpus import read_passes
+from groundup.stages.tokenize.corpus import read_passes, readings
 from groundup.text.shards import num_rows, shuffled_rows, token_dtype, write_store
 from groundup.text.tokenizer import Tokenizer
 
@@ -89,7 +89,7 @@ def run(config: TokensConfig, task: Task) -> Outcome:
 
 def _encode(corpus: Artifact, split: str, tokenizer: Tokenizer, rows: list[_Range], task: Task) -> Iterator[list[int]]:
     position = done = 0
-    total = int(corpus.record.metrics.get("readings", corpus.record.metrics["documents"]))
+    total = readings(corpus)
     for batch in read_passes(corpus, split, ["id", "source", "text"]):
         encoded = tokenizer.encode_batch([row["text"] for row in batch])
         if tokenizer.decode(encoded[0]) != batch[0]["text"]:

@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from groundup.artifact.exhibit import Facts, Sample, Samples, Table
 from groundup.artifact.stage import Outcome, Task
 from groundup.stages.tokenize.config import TokenizerConfig
-from groundup.stages.tokenize.corpus import read_documents
+from groundup.stages.tokenize.corpus import read_documents, read_passes, readings
 from groundup.text.tokenizer import Tokenizer, train_bpe
 
 
 def run(config: TokenizerConfig, task: Task) -> Outcome:
     """Train on the training split; measure on the held-out split."""
     corpus = task.input("corpus")
-    total = int(corpus.record.metrics["documents"])
+    total = readings(corpus)
 
     def texts() -> Iterator[str]:
-        for done, row in enumerate(read_documents(corpus, "train", ["text"])):
+        done = 0
+        for rows in read_passes(corpus, "train", ["text"]):
+            yield from (row["text"] for row in rows)
+            done += len(rows)
             task.progress.update("counting words", done, total, "documents")
-            yield row["text"]
 
     tokenizer = train_bpe(texts(), config.vocab_size)
     tokenizer.save(task.payload)
