@@ -15,7 +15,16 @@ from typing import Annotated, Any
 import typer
 
 import groundup
+from groundup import studies
 from groundup.base.errors import RequestError, in_one_line
+from groundup.options import (
+    JsonOption,
+    OverridesArgument,
+    RecipeArgument,
+    ReferenceArgument,
+    WorkspaceOption,
+    open_store,
+)
 
 app = typer.Typer(
     name="groundup",
@@ -28,19 +37,6 @@ app = typer.Typer(
 
 _INTERRUPTED = 130
 """What typer makes of Ctrl-C."""
-
-WorkspaceOption = Annotated[
-    Path | None,
-    typer.Option("--workspace", "-w", help="Folder of the artifacts; GROUNDUP_WORKSPACE or ./workspace if not given."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
-ReferenceArgument = Annotated[str, typer.Argument(help="An artifact: a name, recipe/name, or the start of a digest.")]
-RecipeArgument = Annotated[
-    str, typer.Argument(help="A packaged recipe, such as quickstart, or the path of a YAML file.")
-]
-OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(help="Changes, as artifact.field=value, such as base.depth=6.")
-]
 
 
 def main() -> None:
@@ -87,12 +83,6 @@ def _command() -> str:
     return f"{os.path.relpath(sys.executable)} -m groundup" if here.name == "__main__.py" else os.path.relpath(here)
 
 
-def _store(workspace: Path | None) -> Any:
-    from groundup.artifact.store import Store
-
-    return Store(workspace or Path(os.environ.get("GROUNDUP_WORKSPACE", "workspace")))
-
-
 @app.command(
     epilog="Examples:  groundup run quickstart   ·   groundup run quickstart base.depth=6 -w /data/ws   ·   "
     "groundup run quickstart --nproc 4"
@@ -126,7 +116,7 @@ def run(
         folder = ["--workspace", str(workspace)] if workspace else []
         launch(wanted, ["run", recipe, *(overrides or []), *folder, "--join-timeout", str(join_timeout)])
         return
-    store = _store(workspace)
+    store = open_store(workspace)
     with join(started, join_timeout) as team:
         if isinstance(team, Follower):
             follow(recipe, overrides or [], store, team)
@@ -169,7 +159,7 @@ def plan(
     from groundup.train.plan.estimate import assess_recipe
     from groundup.train.plan.machine import find_machine
 
-    store, resolved = _store(workspace), load(recipe, overrides or [])
+    store, resolved = open_store(workspace), load(recipe, overrides or [])
     there = [node.digest for node in resolved.nodes if store.has(node.digest)]
     made = {digest: store.open(digest, verify=False).record for digest in there}
     training = assess_recipe(resolved.nodes, made, find_machine(machine), count=nodes, devices=gpus, mfu=mfu)
@@ -196,114 +186,18 @@ def plan(
             print(f"  {line}")
 
 
-@app.command(
-    epilog="Examples:  groundup sweep quickstart base   ·   groundup sweep my.yaml base --depths 2,3,4 --ratios 5,10"
-    "   ·   groundup sweep my.yaml base base.depth=12 --no-verify"
-)
-def sweep(
-    recipe: RecipeArgument,
-    artifact: Annotated[str, typer.Argument(help="The pretrained model to predict, such as base.")],
-    overrides: OverridesArgument = None,
-    workspace: WorkspaceOption = None,
-    depths: Annotated[
-        str | None, typer.Option(help="Depths of the small models, such as 2,3,4; below the model's own if not set.")
-    ] = None,
-    ratios: Annotated[
-        str | None, typer.Option(help="Lengths of their runs in tokens a parameter, such as 5,10,20,40.")
-    ] = None,
-    verify: Annotated[bool, typer.Option(help="Train the predicted model too, and compare.")] = True,
-    as_json: JsonOption = False,
-) -> None:
-    """Predict a model before training it: train a small family, fit a scaling law, and test it.
-
-    The sweep is an artifact like any other. Its recipe is kept beside its report, for 'groundup run' (with --nproc).
-    """
-    from groundup.base.progress import Progress
-    from groundup.flow import run as run_recipe
-    from groundup.recipe import load, sweep_of
-
-    store = _store(workspace)
-    written = sweep_of(load(recipe, overrides or []), artifact, store.runs, depths=depths, ratios=ratios, verify=verify)
-    result = run_recipe(str(written), [], store, Progress())
-    found = result.steps[-1].artifact
-    if as_json:
-        print(found.file("report.json").read_text(encoding="utf-8").rstrip())
-        return
-    metrics = found.record.metrics
-    interval = f"{metrics['predicted_low']:.4f} to {metrics['predicted_high']:.4f}"
-    print(f"predicted: {metrics['predicted']:.4f} bits a byte ({interval})")
-    if metrics["measured"] is not None:
-        print(f"reached:   {metrics['measured']:.4f}; the prediction was off by {metrics['prediction_error']:+.2%}")
-    print(f"recipe:    {written}")
-    print(f"report:    {result.report}")
-
-
-@app.command(
-    epilog="Examples:  groundup ablate quickstart base --variant 'no-filters: corpus.filters=[]'   ·   "
-    "groundup ablate my.yaml base --variant 'gopher: corpus.filters=\\[gopher]' --variant 'even: mix.temperature=4 "
-    "mix.size=1 GB' --seeds 5 --depth 6   ·   groundup ablate my.yaml base --variants ideas.yaml --horizon '5M tokens'"
-)
-def ablate(
-    recipe: RecipeArgument,
-    artifact: Annotated[str, typer.Argument(help="The pretrained model whose data are varied, such as base.")],
-    overrides: OverridesArgument = None,
-    workspace: WorkspaceOption = None,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(help="'NAME: CHANGES', as artifact.field=value with spaces between them; again for each variant."),
-    ] = None,
-    variants: Annotated[
-        Path | None, typer.Option(help="A YAML file that maps names to changes, or lists of them.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=2, max=100, help="How often each variant is trained.")] = 3,
-    depth: Annotated[
-        int | None, typer.Option(min=1, max=128, help="Depth of the small model; 2, or the model's own if less.")
-    ] = None,
-    horizon: Annotated[
-        str | None,
-        typer.Option(help="Length of each training, such as 5M tokens; 1M tokens, or the model's own if less."),
-    ] = None,
-    confidence: Annotated[float, typer.Option(min=0.51, max=0.999, help="Of intervals and verdicts.")] = 0.95,
-    as_json: JsonOption = False,
-) -> None:
-    """Say which rule or mixture helps: train small models on variants of the data, several times, and compare.
-
-    What a variant changes is made anew for it, up to the token store; the tokenizer stays the same.
-
-    The ablation is an artifact like any other. Its recipe is kept beside its report, for 'groundup run' (with --nproc).
-    """
-    from groundup.base.progress import Progress
-    from groundup.flow import run as run_recipe
-    from groundup.recipe import ablate_of
-    from groundup.stages.pretrain.ablation.variants import read_variants
-
-    store, wanted = _store(workspace), read_variants(variant or [], variants)
-    sizes = {"seeds": seeds, "depth": depth, "horizon": horizon, "confidence": confidence}
-    written = ablate_of(recipe, overrides or [], artifact, store.runs, wanted, **sizes)
-    result = run_recipe(str(written), [], store, Progress())
-    found = next(step.artifact for step in reversed(result.steps) if step.artifact.record.kind == "ablation")
-    if as_json:
-        print(found.file("report.json").read_text(encoding="utf-8").rstrip())
-        return
-    metrics = found.record.metrics
-    print(f"{'baseline':<24} {metrics['baseline']:.4f} bits a byte")
-    for name, one in metrics["variants"].items():
-        interval = f"({one['low']:+.4f} to {one['high']:+.4f})"
-        print(f"{name:<24} {one['difference']:+.4f} {interval}, p {one['p_adjusted']:.2g}: {one['verdict']}")
-    if metrics["warnings"]:
-        print(f"{metrics['warnings']} warnings in the report")
-    print(f"recipe: {written}")
-    print(f"report: {result.report}")
+app.command(epilog=studies.SWEEP_EXAMPLES)(studies.sweep)
+app.command(epilog=studies.ABLATE_EXAMPLES)(studies.ablate)
 
 
 @app.command("list", epilog="Example:  groundup list --json")
 def list_artifacts(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """List the artifacts in the workspace, oldest first."""
-    store = _store(workspace)
+    store = open_store(workspace)
     by_digest: dict[str, list[str]] = {}
     for name, digest in store.names().items():
         by_digest.setdefault(digest, []).append(name)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "names": by_digest.get(artifact.record.digest, []),
             "kind": artifact.record.kind,
@@ -343,7 +237,7 @@ def show(
     if why is not None:
         from groundup.artifact.why import stories
 
-        found = stories(_store(workspace), why, reference)
+        found = stories(open_store(workspace), why, reference)
         if as_json:
             print(json.dumps([story.as_json() for story in found], indent=2, ensure_ascii=False))
         else:
@@ -351,7 +245,7 @@ def show(
         return
     if reference is None:
         raise RequestError("name an artifact, or a page with --why; 'groundup list' tells what there is")
-    artifact = _store(workspace).find(reference)
+    artifact = open_store(workspace).find(reference)
     record = artifact.record.model_dump(mode="json")
     if as_json:
         print(json.dumps(record, indent=2))
@@ -374,7 +268,7 @@ def lineage(reference: ReferenceArgument, workspace: WorkspaceOption = None, as_
     """Print the tree from an artifact down to its source files and their licences."""
     from groundup.artifact.lineage import trace
 
-    store = _store(workspace)
+    store = open_store(workspace)
     branch = trace(store, store.find(reference, verify=False).record)
     if as_json:
         print(json.dumps(branch.as_json(), indent=2))
@@ -426,7 +320,7 @@ def export(
     for name, value, known in (("--to", target, get_args(Target)), ("--encoding", encoding, get_args(Encoding))):
         if value not in known:
             raise RequestError(f"{name} {value!r} is not one of {', '.join(known)}{nearest(value, known)}")
-    store = _store(workspace)
+    store = open_store(workspace)
     engine, _ = _engine(model, workspace)
     artifact = None if Path(model).exists() else store.find(model, verify=False)
     for path in hand_over(engine, out, target, encoding, artifact, store):  # type: ignore[arg-type]
@@ -480,7 +374,7 @@ def _engine(model: str, workspace: Path | None) -> tuple[Any, str]:
     elif (folder / "config.json").is_file():
         digest = sha256_file(folder / "model.safetensors") if (folder / "model.safetensors").is_file() else ""
     else:
-        artifact = _store(workspace).find(model)
+        artifact = open_store(workspace).find(model)
         if artifact.record.kind not in {"model", "bundle"}:
             raise RequestError(f"{model!r} is a {artifact.record.kind}, not a model or bundle")
         folder, digest = artifact.path, artifact.record.digest

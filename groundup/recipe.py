@@ -18,7 +18,8 @@ import groundup
 from groundup.artifact.stage import Node, StageConfig
 from groundup.base.config import Config, FileRef, markers
 from groundup.base.errors import RequestError, nearest
-from groundup.base.files import sha256_json, sha256_path, write_text
+from groundup.base.files import sha256_json, sha256_path
+from groundup.base.yaml_file import read_yaml
 
 STAGES: Final = {
     "source": "groundup.stages.source.config:SourceConfig",
@@ -71,9 +72,16 @@ def load(reference: str, overrides: Sequence[str] = (), hashes: Mapping[str, str
     ``hashes`` of files by path as written, if another process has taken them already.
     """
     path = _locate(reference)
-    data = _read_yaml(path)
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise RequestError(f"{path} must be a mapping with 'name' and 'artifacts'")
     for override in overrides:
         _apply(data, override)
+    return resolve(data, path, hashes)
+
+
+def resolve(data: Mapping[str, Any], path: Path, hashes: Mapping[str, str] | None = None) -> Recipe:
+    """Resolve what a recipe file at ``path`` says, or is to say."""
     unknown = set(data) - {"name", "description", "artifacts"}
     if unknown:
         word = sorted(unknown)[0]
@@ -99,25 +107,12 @@ def _locate(reference: str) -> Path:
     raise RequestError(f"no recipe {reference!r}{nearest(reference, known)}")
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{path} is not UTF-8 (byte {error.start})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}" if mark else ""
-        raise RequestError(f"{path} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
-    if not isinstance(data, dict):
-        raise RequestError(f"{path} must be a mapping with 'name' and 'artifacts'")
-    return data
-
-
 def _apply(data: dict[str, Any], override: str) -> None:
     """Set ``artifact.field=value`` in the raw recipe; the value is YAML, such as ``6``, ``2M tokens`` or ``[a, b]``."""
     target, sign, text = override.partition("=")
     artifact, dot, field = target.partition(".")
-    entries = data.get("artifacts") or {}
+    entries = data.get("artifacts")
+    entries = entries if isinstance(entries, dict) else {}
     if not sign or not dot or not field:
         raise RequestError(f"override {override!r} must look like artifact.field=value, such as base.depth=6")
     if artifact not in entries:
@@ -126,8 +121,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise RequestError(f"override {override!r}: {text!r} is not a valid value") from None
-    place = entries[artifact]
-    *parents, last = field.split(".")
+    place = entries
+    *parents, last = artifact, *field.split(".")
     for part in parents:
         place = place.setdefault(part, {})
         if not isinstance(place, dict):
@@ -247,7 +242,12 @@ def json_schema() -> dict[str, Any]:
 
 def entries(nodes: Iterable[Node]) -> dict[str, dict[str, Any]]:
     """Resolved nodes as a recipe file would say them: fields that differ from their defaults, paths absolute."""
-    return {node.name: {"stage": node.config.stage, **_said(node.config, node.files)} for node in nodes}
+    return {node.name: entry(node.config, node.files) for node in nodes}
+
+
+def entry(config: StageConfig, files: Mapping[str, Path]) -> dict[str, Any]:
+    """One artifact as a recipe file would say it; ``files`` tells where each path in the configuration leads."""
+    return {"stage": config.stage, **_said(config, files)}
 
 
 def _said(config: Config, files: Mapping[str, Path]) -> dict[str, Any]:
@@ -265,98 +265,3 @@ def _part(value: Any, plain: Any, is_path: bool, files: Mapping[str, Path]) -> A
     if isinstance(value, Config):
         return _said(value, files)
     return str(files[value]) if is_path and isinstance(value, str) else plain
-
-
-def sweep_of(
-    recipe: Recipe, artifact: str, folder: Path, *, depths: str | None, ratios: str | None, verify: bool
-) -> Path:
-    """Write the recipe that predicts a pretrained model of another one by a sweep, below ``folder``; its path.
-
-    RequestError if the artifact is no pretrained model, or a list can't be read.
-    """
-    node = _pretrained(recipe, artifact, "a sweep predicts what pretrain makes")
-    needed = _ancestors(recipe, node)
-    data = entries(needed.values())
-    target = entries([node])[artifact]
-    chosen = {"depths": _numbers(depths, "--depths", int), "tokens_per_parameter": _numbers(ratios, "--ratios", float)}
-    given = {name: value for name, value in chosen.items() if value}
-    data[f"{artifact}-law"] = {**target, "stage": "sweep", **given, **({} if verify else {"verify": False})}
-    written = folder / f"{recipe.name}-{artifact}-sweep" / "recipe.yaml"
-    return _write(written, f"A scaling law that predicts {artifact}.", data, needed)
-
-
-def ablate_of(
-    reference: str,
-    overrides: Sequence[str],
-    artifact: str,
-    folder: Path,
-    variants: Mapping[str, Sequence[str]],
-    **settings: Any,
-) -> Path:
-    """Write the recipe that compares what a pretrained model reads with variants of it, below ``folder``; its path.
-
-    ``variants`` are overrides by name. What they change, and everything from there to the token stores, each variant
-    has to itself, under a name that ends with the variant's. ``settings`` are fields of the ablation. RequestError if
-    the artifact is no pretrained model, or a variant changes the wrong thing or nothing.
-    """
-    from groundup.stages.pretrain.ablation.config import AblateConfig
-    from groundup.stages.pretrain.ablation.variants import changed, check_changes, renamed
-    from groundup.stages.pretrain.config import PretrainConfig
-
-    recipe = load(reference, overrides)
-    node = _pretrained(recipe, artifact, "an ablation compares what pretrain reads")
-    known, needed = {one.name: one for one in recipe.nodes}, _ancestors(recipe, node)
-    data = entries(needed.values())
-    stores: dict[str, tuple[str, ...]] = {}
-    weights: dict[str, tuple[float, ...]] = {}
-    for name, changes in variants.items():
-        other = {one.name: one for one in load(reference, [*overrides, *changes], recipe.hashes).nodes}[artifact]
-        check_changes(name, node, other)
-        own, shared = changed(node, other, known)
-        copies = {one.name: f"{one.name}-{name}" for one in own}
-        for one in own:
-            if copies[one.name] in known:
-                raise RequestError(f"variant {name!r} would make {copies[one.name]!r}, which the recipe has already")
-            data[copies[one.name]] = renamed(entries([one])[one.name], one.config, copies)
-        needed |= {one.name: one for one in shared}
-        data |= entries(shared)
-        read = other.config.input_names("tokens")
-        stores[name] = tuple(copies.get(store, store) for store in read)
-        if (shares := getattr(other.config, "weights", None)) is not None:
-            weights[name] = shares
-    assert isinstance(node.config, PretrainConfig)
-    config = AblateConfig.like(node.config, artifact, variants=stores, variant_weights=weights, **settings)
-    data[f"{artifact}-ablation"] = {"stage": config.stage, **_said(config, {})}
-    written = folder / f"{recipe.name}-{artifact}-ablation" / "recipe.yaml"
-    return _write(written, f"What helps {artifact}: variants of its data, compared.", data, needed)
-
-
-def _pretrained(recipe: Recipe, artifact: str, what: str) -> Node:
-    nodes = {node.name: node for node in recipe.nodes}
-    if artifact not in nodes:
-        raise RequestError(f"recipe {recipe.name!r} has no artifact {artifact!r}{nearest(artifact, nodes)}")
-    if nodes[artifact].config.stage != "pretrain":
-        raise RequestError(f"{artifact!r} is made by {nodes[artifact].config.stage}; {what}")
-    return nodes[artifact]
-
-
-def _ancestors(recipe: Recipe, node: Node) -> dict[str, Node]:
-    """What a node is made from, by name, in the recipe's order."""
-    names = {one.name for one in node.ancestors()}
-    return {one.name: one for one in recipe.nodes if one.name in names}
-
-
-def _write(path: Path, description: str, data: Mapping[str, Any], kept: Mapping[str, Node]) -> Path:
-    """Write a recipe whose artifacts ``kept`` are to be those that they were."""
-    whole = {"name": path.parent.name, "description": description, "artifacts": dict(data)}
-    write_text(path, yaml.safe_dump(whole, sort_keys=False, allow_unicode=True))
-    again = {one.name: one.digest for one in load(str(path)).nodes}
-    assert all(again[name] == node.digest for name, node in kept.items()), "a recipe changed by being written down"
-    return path
-
-
-def _numbers(text: str | None, option: str, kind: type[int] | type[float]) -> list[int | float]:
-    try:
-        return [kind(part) for part in (text or "").split(",") if part.strip()]
-    except ValueError:
-        raise RequestError(f"{option} {text!r} must be numbers with commas between them, such as 2,3,4") from None

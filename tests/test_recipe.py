@@ -89,6 +89,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, override: str, said: 
     [
         ("[1, 2]", "must be a mapping"),
         ("a: [", "not valid YAML at line"),
+        ("artifacts:\n  a: {stage: mix}\n  b: {stage: mix}\n  a: {stage: mix}", "line 4: 'a' is named twice"),
         ("name: x", "must name at least one artifact"),
         ("name: x\nartefacts: {}", "unknown field 'artefacts'; did you mean 'artifacts'?"),
         ("artifacts: {a: 3}", "expected a mapping with 'stage'"),
@@ -101,6 +102,16 @@ def test_broken_recipe_files(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(RequestError) as caught:
         load(str(path))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("artifacts: {a: 3}", "'a' has no fields"), ("artifacts: [a]", "no artifact")]
+)
+def test_overrides_of_broken_recipe_files(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(RequestError, match=said):
+        load(str(path), ["a.b=1"])
 
 
 def test_unknown_recipes(tmp_path: Path) -> None:

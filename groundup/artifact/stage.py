@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from groundup.artifact.exhibit import Exhibit
 from groundup.artifact.record import Record
@@ -140,6 +140,17 @@ class StageConfig(Config):
         if isinstance(value, Mapping):
             return tuple(name for part in value.values() for name in ([part] if isinstance(part, str) else part))
         return (value,) if isinstance(value, str) else tuple(value)
+
+    def rename_inputs(self, names: Mapping[str, str]) -> Self:
+        """The same stage on other input artifacts: ``names`` says what each is called now, where that has changed."""
+
+        def renamed(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {key: renamed(part) for key, part in value.items()}
+            return names.get(value, value) if isinstance(value, str) else tuple(names.get(one, one) for one in value)
+
+        fields = {name: getattr(self, name) for name in self.input_fields()}
+        return self.model_copy(update={name: renamed(value) for name, value in fields.items() if value is not None})
 
     def fill(self, recipe: Mapping[str, StageConfig]) -> StageConfig:
         """Complete this configuration from the rest of the recipe (before digests are taken)."""

@@ -21,7 +21,7 @@ from source_run import counts, left_out, run_source, tar, zipped
 from groundup.base.errors import DataError
 from groundup.base.machine import peak_memory
 from groundup.base.progress import Silent
-from groundup.stages.source import unpack
+from groundup.stages.source import bounded
 from groundup.stages.source.config import SourceConfig
 from groundup.text import document
 from groundup.text.document import PAGES, count_rows, read_rows, tables, write_shards
@@ -32,7 +32,7 @@ ZEROS = bytes(3 << 20)
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bombs are told from a mebibyte on, so that the tests need no large ones."""
-    monkeypatch.setattr(unpack, "SMALL", 1 << 20)
+    monkeypatch.setattr(bounded, "SMALL", 1 << 20)
 
 
 def _zstd(data: bytes) -> bytes:

@@ -18,8 +18,9 @@ from groundup.artifact.stage import Artifact, Outcome, Task
 from groundup.artifact.terms import Terms
 from groundup.base.errors import DataError, RequestError
 from groundup.base.progress import Silent
+from groundup.derive import sweep_of
 from groundup.model.count import active_parameters, matmul_parameters
-from groundup.recipe import load, sweep_of
+from groundup.recipe import load
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.stages.pretrain.sweep import law as law_module
 from groundup.stages.pretrain.sweep.config import SweepConfig

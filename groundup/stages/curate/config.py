@@ -172,7 +172,7 @@ class CurateConfig(StageConfig):
             if importlib.util.find_spec(package) is None:
                 raise missing_extra(package, "curate")
         if self.semantic_duplicates is not None and (path := self.semantic_duplicates.embeddings) is not None:
-            from groundup.stages.curate.passes.embeddings import embedding_files
+            from groundup.stages.curate.passes.given import embedding_files
 
             embedding_files(node.files[path])
         from groundup.stages.curate.filters.checks import (

@@ -7,11 +7,14 @@ from typing import Any, Final
 
 from groundup.artifact.exhibit import Exhibit, Funnel, Sample, Samples, Table
 from groundup.stages.curate.reasons import in_words
-from groundup.stages.curate.redaction.redact import DEFAULT_KINDS, redact
+from groundup.stages.curate.redaction.redact import find, redact
+from groundup.stages.curate.redaction.spans import KINDS
 from groundup.stages.curate.removals import by_origin, by_rule, origins_by_rule, overlaps, tokens_about
 from groundup.stages.curate.summary import Summary
 
 _SHOWN_CHARS: Final = 700
+_LOOKED_AT: Final = 1000
+"""Characters of which a sample is made: fewer than are at hand, so that no value in them is cut off."""
 _SHOWN_REASONS: Final = 100
 """Rules whose samples are in the report. Folded away they are no trouble, but a report has to open."""
 _SHOWN_SHARDS: Final = 5
@@ -165,8 +168,8 @@ def _before_and_after(found: Summary, html: str) -> Samples | None:
     return Samples(
         title="A page before and after",
         samples=(
-            Sample(label=f"{page['record']}: as it came", parts=((_short(_labelled(raw)), "plain"),)),
-            Sample(label=f"{page['record']}: as it is kept", parts=((_short(page["text"]), "kept"),)),
+            Sample(label=_labelled(f"{page['record']}: as it came"), parts=((_short(_labelled(raw)), "plain"),)),
+            Sample(label=_labelled(f"{page['record']}: as it is kept"), parts=((_short(page["text"]), "kept"),)),
         ),
     )
 
@@ -180,7 +183,7 @@ def _dropped(found: Summary) -> Samples | None:
     """The first documents, by id, of each reason, under the reason in words."""
     shown = [
         Sample(
-            label=f"{row['source']} {row['record']}" + (f" ({row['detail']})" if row["detail"] else ""),
+            label=_labelled(f"{row['source']} {row['record']}") + (f" ({row['detail']})" if row["detail"] else ""),
             parts=((_short(_labelled(row["text"])), "plain") if row["text"] else ("no text was extracted", "note"),),
             fold=f"{reason}: {in_words(reason)} ({count})",
         )
@@ -193,7 +196,8 @@ def _dropped(found: Summary) -> Samples | None:
         title="Pages that were dropped",
         caption=(
             "Up to three pages for each rule, the first by id; open a rule to read them. In brackets is what was "
-            "measured. All are in rejects/, and 'groundup show CORPUS --why ID' tells what happened to any page."
+            "measured. Personal data is labelled here, and not in rejects/, which has them all. 'groundup show CORPUS "
+            "--why ID' tells what happened to any page."
         ),
         samples=tuple(shown),
     )
@@ -201,12 +205,13 @@ def _dropped(found: Summary) -> Samples | None:
 
 def _samples(rows: Sequence[Any]) -> Iterator[Sample]:
     for row in rows:
-        yield Sample(label=f"{row['source']}: {row['record']}", parts=((_short(row["text"]), "kept"),))
+        yield Sample(label=_labelled(f"{row['source']}: {row['record']}"), parts=((_short(row["text"]), "kept"),))
 
 
 def _labelled(text: str) -> str:
-    """A text from before its redaction, fit to be shown."""
-    return redact(text, dict.fromkeys(DEFAULT_KINDS, "label"))[0]
+    """The beginning of a text that was not redacted, fit to be shown, whatever the corpus keeps."""
+    end = min([_LOOKED_AT, *(span.start for span in find(text, KINDS) if span.end > _LOOKED_AT)])
+    return redact(text[:end], dict.fromkeys(KINDS, "label"))[0]
 
 
 def _short(text: str) -> str:

@@ -36,9 +36,7 @@ def by_rule(found: Summary) -> Table | None:
     if not found.reasons:
         return None
     alone = _alone(found)
-    chars = Counter[str]()
-    for group in found.groups:
-        chars[group.reason] += group.chars
+    chars = found.count("reason", of="chars")
     rows = [
         (reason, count, f"{count / found.pages:.1%}", tokens_about(chars[reason]) or None, alone.get(reason, ""))
         for reason, count in found.reasons.items()

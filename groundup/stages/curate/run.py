@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from groundup.artifact.ledger import LEDGER
 from groundup.artifact.stage import Outcome, Task
 from groundup.base.errors import DataError
-from groundup.base.files import sha256_file, sha256_json, write_atomic
+from groundup.base.files import read_json, sha256_file, sha256_json, write_atomic
 from groundup.base.machine import cores
 from groundup.base.units import human_bytes
 from groundup.stages.curate.config import CurateConfig
@@ -39,11 +39,12 @@ from groundup.stages.curate.engine.jobs import Done, FreedError, Job, Work, carr
 from groundup.stages.curate.engine.runs import partitions_for
 from groundup.stages.curate.exhibits import show
 from groundup.stages.curate.extraction.encoding import decode
-from groundup.stages.curate.passes import near, passages, pieces, semantic
+from groundup.stages.curate.passes import near, passages, pieces, rewriting, semantic
 from groundup.stages.curate.passes.clean import Clean
 from groundup.stages.curate.passes.decisions import gather
-from groundup.stages.curate.passes.exact import ExactReduce, Partition
-from groundup.stages.curate.passes.finish import CONTAMINATION, Finish, PhraseCount, Place, set_phrases
+from groundup.stages.curate.passes.exact import ExactReduce
+from groundup.stages.curate.passes.finish import CONTAMINATION, COUNTS, Finish, PhraseCount, Place, set_phrases
+from groundup.stages.curate.passes.inputs import Partition, UnitInput
 from groundup.stages.curate.passes.near import Candidates, DiskShingles
 from groundup.stages.curate.pipeline import keys, pipeline, steps
 from groundup.stages.curate.quality import MODEL
@@ -81,8 +82,9 @@ def _run(config: CurateConfig, task: Task) -> Outcome:
     decisions += emptied
     decisions += passes.near(kept, decisions)
     decisions += passes.semantic(kept, decisions)
-    finished, seen = passes.finish(kept, decisions)
-    found = summary(seen, [done.facts for done in cleaned], passes.items)
+    finished = passes.finish(kept, decisions)
+    counts = (read_json(done.file(COUNTS)) for done in finished)
+    found = summary(counts, [done.facts for done in cleaned], passes.items)
     if not found.kept:
         raise DataError(found.all_gone())
     made = {"corpus": CORPUS, "rejects": REJECTS, "ledger": LEDGER}
@@ -125,7 +127,7 @@ class Passes:
             for path in tables(artifact.path, "pages")
         }
         self.units = units.cut(list(hashes.items()), UNIT_BYTES)
-        self.shard_names = _shard_names(hashes, {a.path: a.record.name for a in task.inputs["pages"]})
+        self.shard_names = _shard_names(hashes, {a.path: a.record.digest[:16] for a in task.inputs["pages"]})
         self.size = sum(unit.size for unit in self.units)
         self.rows = sum(unit.rows for unit in self.units)
         self.workers = 1 if self.size < WORTH_A_POOL else config.workers or cores()
@@ -162,10 +164,11 @@ class Passes:
         work = pieces.PieceMap(wanted.pieces, wanted.min_bytes, self.partitions)
         mapped = self._do("pieces", work, self._unit_jobs(cleaned, decisions))
         found = self._reduce("repeated pieces", pieces.PieceReduce(), mapped, "pieces.arrow")
-        jobs = _marked(self._unit_jobs(cleaned, decisions), found, "struck.parquet")
+        jobs = self._marked(self._unit_jobs(cleaned, decisions), found, "struck.parquet")
         rewritten = self._do("strike", pieces.PieceStrike(wanted.pieces, keys(self.config, self.texts)), jobs)
         self.struck[f"{wanted.pieces}s"] = sum(done.facts["pieces"] for done in rewritten)
         self._free(mapped, "pieces.arrow")
+        self._free(found, "struck.parquet")
         self._free(cleaned, *_TEXTS)
         return rewritten, self._gathered("pieces", [done.file("decisions.parquet") for done in rewritten])
 
@@ -178,13 +181,15 @@ class Passes:
         prints = self._do("fingerprints", passages.PrintMap(wanted.min_bytes, self.partitions), jobs)
         hot = self._reduce("shared fingerprints", passages.PrintReduce(), prints, "prints.arrow")
         work = passages.WindowMap(wanted.min_bytes, self.partitions)
-        windows = self._do("windows", work, _marked(jobs, hot, "hot.parquet"))
+        windows = self._do("windows", work, self._marked(jobs, hot, "hot.parquet"))
         found = self._reduce("repeated passages", passages.WindowReduce(), windows, "windows.arrow")
         strike = passages.PassageStrike(wanted.min_bytes, wanted.keep, keys(self.config, self.texts))
-        rewritten = self._do("strike", strike, _marked(jobs, found, "struck.parquet"))
+        rewritten = self._do("strike", strike, self._marked(jobs, found, "struck.parquet"))
         self.struck["bytes of passages"] = sum(done.facts["bytes"] for done in rewritten)
         self._free(prints, "prints.arrow")
+        self._free(hot, "hot.parquet")
         self._free(windows, "windows.arrow")
+        self._free(found, "struck.parquet")
         self._free(kept, *_TEXTS)
         return rewritten, self._gathered("passages", [done.file("decisions.parquet") for done in rewritten])
 
@@ -229,7 +234,7 @@ class Passes:
         self.counted["semantic_duplicates"] = found.counts
         return self._gathered("semantic", found.decisions)
 
-    def finish(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> tuple[list[Done], list[Mapping[str, Any]]]:
+    def finish(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> list[Done]:
         """The tables by partition of ids, and what was counted in each."""
         config = self.config
         jobs = self._unit_jobs(cleaned, decisions)
@@ -238,8 +243,7 @@ class Passes:
         self._free(cleaned, *_TEXTS)
         forced = _forced([done.facts for done in placed], config.held_out)
         work = Finish(config.held_out, config.seed, forced, self.pipeline.digest)
-        done = self._reduce("corpus", work, placed, "documents.arrow", self.shards)
-        return done, [one.facts for one in done]
+        return self._reduce("corpus", work, placed, "documents.arrow", self.shards)
 
     def as_it_came(self, page: Mapping[str, Any] | None) -> str:
         """The HTML of a page; empty for none."""
@@ -281,7 +285,7 @@ class Passes:
         for number, (done, unit) in enumerate(zip(cleaned, self.units, strict=True)):
             kept, shard = done.file("kept.parquet"), self.shard_names[unit.sha256]
             defined = {"unit": number, "kept": done.hashes[kept.name], "shard": shard, "decisions": decided}
-            payload = near.UnitInput(number, kept, decisions, shard)
+            payload = UnitInput(number, kept, decisions, shard)
             jobs.append(Job(defined, max(1, _size(kept)), payload, (kept,)))
         return jobs
 
@@ -292,6 +296,18 @@ class Passes:
             defined = {"kept": cleaned[number].hashes[kept.name], "rows": sha256_json(rows.tolist())}
             jobs.append(Job(defined, len(rows), (kept, rows), (kept,)))
         return jobs
+
+    def _marked(self, jobs: Sequence[Job], reduced: Sequence[Done], name: str) -> list[Job]:
+        """The jobs of units with what a reduction marked in them."""
+        files = tuple(done.file(name) for done in reduced)
+        defined = {"marks": sha256_json([done.hashes[name] for done in reduced])}
+        size = max(1, sum(map(_size, files)))
+        (gathered,) = self._do("gather marks", rewriting.Gather(len(self.units)), [Job(defined, size, files, files)])
+        marks = gathered.file(rewriting.MARKS)
+        return [
+            replace(job, identity={**job.identity, **defined}, payload=rewriting.Marked(job.payload, marks))
+            for job in jobs
+        ]
 
     def _gathered(self, name: str, decisions: Sequence[Path]) -> list[Path]:
         """The one file of a pass with its decisions by unit, named by what they are."""
@@ -316,18 +332,8 @@ class Passes:
         return dict(counts), tuple(texts)
 
 
-def _marked(jobs: Sequence[Job], reduced: Sequence[Done], name: str) -> list[Job]:
-    """The jobs of units with what a reduction marked in them."""
-    files = [done.file(name) for done in reduced]
-    marks = sha256_json([done.hashes[name] for done in reduced])
-    return [
-        replace(job, identity={**job.identity, "marks": marks}, payload=pieces.Struck(job.payload, files))
-        for job in jobs
-    ]
-
-
 def _shard_names(hashes: Mapping[Path, str], artifacts: Mapping[Path, str]) -> dict[str, str]:
-    """The name of the shard of pages with each hash, ``ARTIFACT/FILE``; the least of those with equal content."""
+    """The name of the shard of pages with each hash, ``DIGEST/FILE``; the least of those with equal content."""
     names: dict[str, str] = {}
     for path, sha256 in hashes.items():
         name = f"{artifacts[path.parents[1]]}/{path.name}"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from groundup.stages.curate.passes.counts import SAMPLES
+
 UNKNOWN: Final = "unknown"
 """The language or extractor of a document that was dropped before it had one."""
 
 _MOST_DOMAINS: Final = 10
+_MOST_PAIRS: Final = 1 << 20
+"""Counts by host and reason in memory, of about 250 bytes each; then hosts with few documents are let go."""
+_HOSTS_LEFT: Final = 1 << 18
+_ADDED: Final = ("groups", "chars", "sizes", "redactions", "hits", "shards")
 
 
 class Group(NamedTuple):
@@ -38,6 +45,8 @@ class Summary:
     hits: Counter[tuple[str, str]]
     """Documents dropped by benchmark and item."""
     domains: Counter[tuple[str, str]]
+    """Documents by host and reason; of more than a million such pairs only the hosts with the most documents, and
+    theirs may be counted a little low."""
     samples: Mapping[str, Sequence[Mapping[str, Any]]]
     page: Mapping[str, Any] | None
     """The first HTML page that was kept, by id: to show it before and after."""
@@ -45,7 +54,7 @@ class Summary:
     items: Mapping[str, int]
     seconds: Counter[str] = field(default_factory=Counter)
     shards: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Documents dropped by benchmark and shard of pages (``ARTIFACT/FILE``), which depend on how pages are cut."""
+    """Documents dropped by benchmark and shard of pages (see :data:`.passes.finish.CONTAMINATION`)."""
 
     @property
     def pages(self) -> int:
@@ -129,33 +138,60 @@ class Summary:
 
 
 def summary(
-    finished: Sequence[Mapping[str, Any]], cleaned: Sequence[Mapping[str, Any]], items: Mapping[str, int]
+    finished: Iterable[Mapping[str, Any]], cleaned: Sequence[Mapping[str, Any]], items: Mapping[str, int]
 ) -> Summary:
-    """Add up the facts of the first and the last pass; ``items``: how many items each benchmark has."""
-    groups, chars, sizes = (_merged(finished, name) for name in ("groups", "chars", "sizes"))
-    hits, shards = (
-        {tuple(json.loads(key)): count for key, count in _merged(finished, name).items()} for name in ("hits", "shards")
-    )
-    domains = {tuple(json.loads(key)): count for key, count in _merged(finished, "domains").items()}
-    together = {tuple(json.loads(key)): count for key, count in _merged(cleaned, "together").items()}
+    """Add up what was counted (:mod:`.passes.counts`), a partition at a time, and the facts of the first pass.
+
+    ``items``: how many items each benchmark has.
+    """
+    added: dict[str, Counter[str]] = {name: Counter() for name in _ADDED}
+    domains = Counter[tuple[str, str]]()
     samples: dict[str, list[Mapping[str, Any]]] = {}
-    for facts in finished:
-        for reason, rows in facts["samples"].items():
-            samples.setdefault(reason, []).extend(rows)
+    text_bytes = held_out = 0
+    page: Mapping[str, Any] | None = None
+    for counts in finished:
+        for name in _ADDED:
+            _add(added[name], counts[name])
+        for key, count in counts["domains"].items():
+            domains[_pair(key)] += count
+        if len(domains) > _MOST_PAIRS:
+            domains = _frequent(domains)
+        for reason, rows in counts["samples"].items():
+            shown = samples.setdefault(reason, [])
+            shown += rows[: SAMPLES - len(shown)]
+        text_bytes += counts["text_bytes"]
+        held_out += counts["held_out"]
+        page = page or counts["page"]
+    groups, chars, sizes = (added[name] for name in ("groups", "chars", "sizes"))
+    together = _merged(cleaned, "together")
     return Summary(
         groups=tuple(_group(key, groups[key], chars[key], sizes[key]) for key in sorted(groups)),
-        text_bytes=sum(facts["text_bytes"] for facts in finished),
-        held_out=sum(facts["held_out"] for facts in finished),
-        redactions=_merged(finished, "redactions"),
-        hits=Counter(hits),
-        domains=Counter(domains),
-        samples={reason: samples[reason][:3] for reason in sorted(samples)},
-        page=next((facts["page"] for facts in finished if facts["page"]), None),
-        together=Counter(together),
+        text_bytes=text_bytes,
+        held_out=held_out,
+        redactions=added["redactions"],
+        hits=Counter({_pair(key): count for key, count in added["hits"].items()}),
+        domains=domains,
+        samples={reason: samples[reason] for reason in sorted(samples)},
+        page=page,
+        together=Counter({tuple(json.loads(key)): count for key, count in together.items()}),
         items=items,
         seconds=_merged(cleaned, "seconds"),
-        shards=Counter(shards),
+        shards=Counter({_pair(key): count for key, count in added["shards"].items()}),
     )
+
+
+def _frequent(domains: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """The counts of the hosts that have the most documents so far."""
+    documents = Counter[str]()
+    for (host, _), count in domains.items():
+        documents[host] += count
+    kept = set(heapq.nsmallest(_HOSTS_LEFT, documents, key=lambda host: (-documents[host], host)))
+    return Counter({pair: count for pair, count in domains.items() if pair[0] in kept})
+
+
+def _pair(key: str) -> tuple[str, str]:
+    first, second = json.loads(key)
+    return first, second
 
 
 def _group(key: str, documents: int, chars: int, page_bytes: int) -> Group:
@@ -163,9 +199,13 @@ def _group(key: str, documents: int, chars: int, page_bytes: int) -> Group:
     return Group(source, licence, language, extractor, reason, documents, chars, page_bytes)
 
 
-def _merged(facts: Sequence[Mapping[str, Any]], name: str) -> Counter[str]:
+def _merged(facts: Iterable[Mapping[str, Any]], name: str) -> Counter[str]:
     found = Counter[str]()
     for one in facts:
-        for key, value in one[name].items():
-            found[key] += value
+        _add(found, one[name])
     return found
+
+
+def _add(found: Counter[str], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        found[key] += value

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -63,6 +64,15 @@ class MixConfig(StageConfig):
         description="when a group can't fill its share: give the rest to others, shrink the mixture, or refuse",
     )
     seed: int = Field(1, ge=0, description="of the choice of documents")
+
+    def rename_inputs(self, names: Mapping[str, str]) -> Self:
+        other = super().rename_inputs(names)
+        if self.by != "corpus":
+            return other
+        # The groups are named after the inputs.
+        own = {"shares": self.shares, "caps": self.caps}
+        groups = {field: {names.get(group, group): one for group, one in each.items()} for field, each in own.items()}
+        return other.model_copy(update=groups)
 
     def check(self, node: Node) -> None:
         where = f"artifact {node.name!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -20,6 +20,9 @@ from groundup.train.settings import EngineConfig, LoopConfig, OptimizerConfig, P
 if TYPE_CHECKING:
     from groundup.train.plan.workload import Workload
 
+
+BY_HAND: Final = ("num_heads", "num_kv_heads", "intermediate_size")
+"""Fields that say nothing about the shape at another depth."""
 
 _WIDTH_MULTIPLE = 32
 _EXPERTS_PER_TOKEN = 2

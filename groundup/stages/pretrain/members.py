@@ -40,7 +40,7 @@ class Family:
         ``say`` puts a freshly trained one into words. None on processes that only take part.
         """
         task, folder = self._task, self._folder(name)
-        done = folder / "done.json"
+        done = folder / "trained.json"
         if done.is_file():
             del self._waiting[name]
             return Trained(**read_json(done)) if task.world.is_main else None

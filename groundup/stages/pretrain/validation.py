@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -108,8 +110,7 @@ class HeldOut:
 def held_out_documents(tokens: Artifact) -> list[Measured]:
     """The held-out documents of a token store, in its order; DataError if there are none."""
     store = TokenStore.open(tokens.path, "held_out")
-    table = pq.read_table(tokens.file("documents.parquet"), columns=["id", "source", "split", "bytes"]).to_pylist()
-    rows = [row for row in table if row["split"] == "held_out"]
+    rows = documents_of(tokens, "held_out", ["id", "source", "bytes"]).to_pylist()
     if len(rows) != store.num_documents or not rows:
         raise DataError(
             f"the token store {tokens.record.name!r} has no held-out documents to validate on; raise held_out of the "
@@ -119,6 +120,12 @@ def held_out_documents(tokens: Artifact) -> list[Measured]:
         Measured(number, row["id"], row["source"], row["bytes"], store.document(number))
         for number, row in enumerate(rows)
     ]
+
+
+def documents_of(tokens: Artifact, split: str, columns: Sequence[str]) -> pa.Table:
+    """These columns of a token store's documents in a split, in its order."""
+    table = pq.read_table(tokens.file("documents.parquet"), columns=["split", *columns])
+    return table.filter(pc.equal(table["split"], pa.scalar(split))).select(list(columns))
 
 
 def drawn(tokens: Artifact, max_tokens: int) -> list[Measured]:

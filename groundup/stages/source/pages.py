@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Final
 
 from groundup.base.errors import DataError
+from groundup.stages.source.bounded import DamageError
 from groundup.stages.source.config import SourceFile
 from groundup.stages.source.places import Place
 from groundup.stages.source.readers.arc import read_arc
@@ -23,7 +24,7 @@ from groundup.stages.source.readers.seen import Seen
 from groundup.stages.source.readers.text import read_html, read_markdown, read_text
 from groundup.stages.source.readers.warc import read_warc
 from groundup.stages.source.readers.wikipedia import read_wikipedia
-from groundup.stages.source.unpack import DamageError, Member, unpack
+from groundup.stages.source.unpack import Member, unpack
 from groundup.text.document import document_id
 
 _ENDINGS: Final = {

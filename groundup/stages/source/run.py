@@ -19,11 +19,11 @@ from groundup.base.errors import DataError
 from groundup.base.files import sha256_path
 from groundup.base.seeds import unit_interval
 from groundup.base.units import human_bytes, human_count
+from groundup.stages.source.bounded import Rules
 from groundup.stages.source.config import SourceConfig, SourceFile, Supply
 from groundup.stages.source.pages import pages_of
 from groundup.stages.source.places import Meter, Place, Skip, local, remote
 from groundup.stages.source.readers.reading import Page, Reading
-from groundup.stages.source.unpack import Rules
 from groundup.text.conversation import write_jsonl
 from groundup.text.document import PAGES, write_shards
 

@@ -1,50 +1,42 @@
 """Files out of files: folders, archives and compression, read as streams and never written to disk.
 
 Everything is read to its last byte, so that a download that was cut off is found out. What a file unpacks to is
-bounded, file by file and in all: a few kilobytes that unpack to terabytes are a bomb and no data set. Links are never
-followed, and names that lead out of an archive are left out.
+bounded, file by file and in all. Links are never followed, and names that lead out of an archive are left out.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
-import lzma
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, cast
 
-from groundup.base.errors import DataError
-from groundup.base.units import human_bytes
-from groundup.stages.source.decompress import DICTIONARY, HungryError, decompressed
-from groundup.stages.source.places import Place, Skip, local
+from groundup.stages.source.bounded import (
+    DamageError,
+    EncryptedError,
+    MethodError,
+    Rules,
+    Whole,
+    bounded,
+    explained,
+    no_skip,
+    told,
+)
+from groundup.stages.source.decompress import decompressed
+from groundup.stages.source.places import Place, local
 
 _TAR_BLOCK: Final = 512
 _DRAIN: Final = 1 << 20
-_BUFFER: Final = 1 << 18
 _PACKED: Final = frozenset({".gz", ".xz", ".bz2", ".zst"})
 _ARCHIVES: Final = frozenset({".zip", ".tar", ".tgz", ".7z", ".rar"})
 _SHORT: Final = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".txz": ".tar.xz", ".tzst": ".tar.zst"}
-_BROKEN: Final = (
-    EOFError,
-    gzip.BadGzipFile,
-    lzma.LZMAError,
-    zlib.error,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    RecursionError,  # tarfile: a header that is followed by a header, and so on
-    NotImplementedError,  # zipfile: a compression method that it doesn't have
-)
-SMALL: Final = 64 << 20
-"""Bytes that anything may unpack to, whatever its ratio."""
-_SMALL_FILES: Final = 16
-"""How many files of that size an archive may unpack to, whatever its ratio."""
+_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""What zipfile unpacks in bounded memory: of bzip2 and LZMA it unpacks all that it has read, and that is gigabytes from
+a kilobyte."""
 _LONGEST_HEADER: Final = 1 << 20
 """Bytes of what stands before a file in a tar for its name and times, which tarfile reads whole."""
 _READ_WHOLE: Final = (
@@ -54,57 +46,6 @@ _READ_WHOLE: Final = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-
-
-class DamageError(DataError):
-    """A file is broken, cut off, or unpacks to more than it may; ``reason`` is what it is counted under."""
-
-    reason = "damaged"
-
-    def __init__(self, title: str, what: str) -> None:
-        super().__init__(f"{title} {what}")
-        self.title = title
-
-
-class BombError(DamageError):
-    """A file unpacks to more than it may."""
-
-    reason = "unpacks_too_far"
-
-
-class EncryptedError(DamageError):
-    """A member of an archive needs a password."""
-
-    reason = "encrypted"
-
-
-def _no_skip(reason: str, name: str, what: str) -> None:
-    """Leave out without a word: for callers that have no tally."""
-
-
-@dataclass
-class Rules:
-    """How far a file may unpack, and what happens to what can't be read.
-
-    If ``strict``, damage is raised as DamageError; else ``skip`` is told and the next file follows. ``as_is`` says of a
-    name whether its reader wants it still compressed.
-    """
-
-    max_member: int = 256 << 30
-    max_unpacked: int = 4 << 40
-    max_ratio: float = 200.0
-    strict: bool = True
-    skip: Skip = _no_skip
-    as_is: Callable[[str], bool] = field(default=lambda name: False)
-    _last: str = ""
-
-    def lost(self, error: DamageError, name: str) -> None:
-        """Raise or count damage, once a file: its reader, its unpacking and that of its archive may all meet it."""
-        if self.strict:
-            raise error
-        if error.title != self._last and not self._last.startswith(f"{error.title}: "):
-            self.skip(error.reason, name, str(error))
-        self._last = error.title
 
 
 @dataclass(frozen=True)
@@ -121,65 +62,9 @@ class Member:
     place: Place | None = None
 
 
-class _Unpacked(io.RawIOBase):
-    """A stream whose damage is an error that names the file, and that ends where it would unpack too far."""
-
-    def __init__(
-        self,
-        title: str,
-        inner: Any,
-        limit: int,
-        ratio: float,
-        packed: Callable[[], int] | None,
-        size: int | None,
-        add: Callable[[int], None] | None,
-    ) -> None:
-        self._title = title
-        self._inner = inner
-        self._size = size
-        self._limit = limit
-        self._ratio = ratio
-        self._packed = packed
-        self._add = add
-        self._count = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        room = self._limit - self._count
-        with _explained(self._title):
-            data = self._inner.read(min(len(buffer), room) or 1)
-        if data and not room:
-            limit = human_bytes(self._limit)
-            raise BombError(self._title, f"unpacks to more than {limit}; see max_unpacked and max_member")
-        buffer[: len(data)] = data
-        self._count += len(data)
-        if self._add is not None:
-            self._add(len(data))
-        if not data and self._size is not None and self._count < self._size:
-            raise DamageError(self._title, f"is cut off ({self._count} of {self._size} bytes); fetch it again")
-        if self._packed is not None and self._count > max(SMALL, self._ratio * max(1, self._packed())):
-            raise BombError(self._title, f"unpacks to more than {self._ratio:g} times its size; see max_ratio")
-        return len(data)
-
-
-def _bounded(
-    title: str,
-    inner: Any,
-    limit: int,
-    ratio: float,
-    packed: Callable[[], int] | None = None,
-    size: int | None = None,
-    add: Callable[[int], None] | None = None,
-) -> io.BufferedReader:
-    raw = _Unpacked(title, inner, limit, ratio, packed, size, add)
-    return cast(io.BufferedReader, io.BufferedReader(raw, _BUFFER))
-
-
 def members(path: Path) -> Iterator[Member]:
     """The files that a local path holds, whole or not at all: DamageError if anything is damaged or cut off."""
-    yield from unpack(local(path, _no_skip), Rules())
+    yield from unpack(local(path, no_skip), Rules())
 
 
 def unpack(places: Iterable[Place], rules: Rules) -> Iterator[Member]:
@@ -200,7 +85,7 @@ def unpack(places: Iterable[Place], rules: Rules) -> Iterator[Member]:
 
 def _file(place: Place, rules: Rules) -> Iterator[Member]:
     folder = PurePosixPath("" if place.lone else place.name).parent
-    with place.open() as handle, _explained(place.title):
+    with place.open() as handle, explained(place.title):
         title = PurePosixPath(place.name).name
         for short, long in _SHORT.items():
             title = title.removesuffix(short) + long if title.endswith(short) else title
@@ -216,7 +101,7 @@ def _file(place: Place, rules: Rules) -> Iterator[Member]:
         if not packed and not name.endswith(".tar"):
             yield Member(_joined(folder, name), handle, place.lone, place)
             return
-        stream = _bounded(place.title, decompressed(handle, packed), rules.max_unpacked, rules.max_ratio, handle.tell)
+        stream = bounded(place.title, decompressed(handle, packed), rules.max_unpacked, rules.max_ratio, handle.tell)
         if name.endswith(".tar"):
             yield from _inside(folder, _tar(place, stream, rules))
         else:
@@ -249,7 +134,7 @@ class _TarInfo(tarfile.TarInfo):
 
 
 def _tar(place: Place, stream: IO[bytes], rules: Rules) -> Iterator[Member]:
-    whole = _Whole.of(place, rules)
+    whole = Whole.of(place, rules)
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarInfo) as archive:
         for entry in archive:
             whole.check()
@@ -267,7 +152,7 @@ def _tar(place: Place, stream: IO[bytes], rules: Rules) -> Iterator[Member]:
 
 
 def _zip(place: Place, handle: IO[bytes], rules: Rules) -> Iterator[Member]:
-    whole = _Whole.of(place, rules)
+    whole = Whole.of(place, rules)
     with zipfile.ZipFile(handle) as archive:
         for entry in archive.infolist():
             whole.check()
@@ -280,8 +165,12 @@ def _zip(place: Place, handle: IO[bytes], rules: Rules) -> Iterator[Member]:
                 error = EncryptedError(f"{place.title}: {entry.filename}", "is encrypted; unpack it first")
                 rules.lost(error, entry.filename)
                 continue
+            if entry.compress_type not in _METHODS:
+                title = f"{place.title}: {entry.filename}"
+                rules.lost(MethodError(title, "is packed by another method than Deflate; pack it anew"), entry.filename)
+                continue
             try:
-                with _explained(place.title):
+                with explained(place.title):
                     stream = archive.open(entry)
             except DamageError as broken:
                 rules.lost(broken, entry.filename)
@@ -291,38 +180,12 @@ def _zip(place: Place, handle: IO[bytes], rules: Rules) -> Iterator[Member]:
                 yield from _entry(place, entry.filename, stream, rules, whole, packed, entry.file_size)
 
 
-@dataclass
-class _Whole:
-    """What the compressed files of an archive have unpacked to together, and what they may in all."""
-
-    title: str
-    most: int
-    count: int = 0
-
-    @classmethod
-    def of(cls, place: Place, rules: Rules) -> _Whole:
-        """For an archive; where its size can't be known only ``max_unpacked`` counts."""
-        by_size = max(_SMALL_FILES * SMALL, int(rules.max_ratio * place.size)) if place.size else rules.max_unpacked
-        return cls(place.title, min(rules.max_unpacked, by_size))
-
-    def add(self, count: int) -> None:
-        """BombError beyond the limit."""
-        self.count += count
-        self.check()
-
-    def check(self) -> None:
-        """The same before a further file is opened: the rest of the archive is left out."""
-        if self.count > self.most:
-            what = f"unpacks to more than {human_bytes(self.most)}; see max_ratio and max_unpacked"
-            raise BombError(f"{self.title} in all", what)
-
-
 def _entry(
     place: Place,
     name: str,
     content: IO[bytes],
     rules: Rules,
-    whole: _Whole,
+    whole: Whole,
     packed_size: Callable[[], int] | None,
     size: int,
 ) -> Iterator[Member]:
@@ -339,26 +202,13 @@ def _entry(
         rules.skip("nested_archive", name, "an archive in an archive; unpack the outer one")
         return
     title, add = f"{place.title}: {name}", whole.add if packed_size is not None else None
-    stream = _bounded(title, content, rules.max_member, rules.max_ratio, packed_size, size, add)
+    stream = bounded(title, content, rules.max_member, rules.max_ratio, packed_size, size, add)
     inner = name.removesuffix(path.suffix) if path.suffix in _PACKED else name
     if inner != name and not (rules.as_is(inner) and path.suffix in (".gz", ".zst")):
-        with _explained(place.title):
+        with explained(place.title):
             opened = decompressed(stream, path.suffix)
-        at = [0]
-        told = _told(stream, at)
-        stream = _bounded(title, opened, rules.max_member, rules.max_ratio, told, None, whole.add)
+        stream = bounded(title, opened, rules.max_member, rules.max_ratio, told(stream), None, whole.add)
     yield Member(inner, stream)
-
-
-def _told(stream: IO[bytes], at: list[int]) -> Callable[[], int]:
-    """How far a stream has been read, the last answer where it can't say."""
-
-    def told() -> int:
-        with suppress(OSError, ValueError):
-            at[0] = stream.tell()
-        return at[0]
-
-    return told
 
 
 def _tar_is_whole(place: Place) -> bool:
@@ -368,17 +218,6 @@ def _tar_is_whole(place: Place) -> bool:
             return True
         handle.seek(max(0, place.size - _TAR_BLOCK))
         return not (place.size % _TAR_BLOCK or any(handle.read(_TAR_BLOCK)))
-
-
-@contextmanager
-def _explained(title: str) -> Iterator[None]:
-    try:
-        yield
-    except HungryError:
-        raise BombError(title, f"takes more than {human_bytes(DICTIONARY)} of memory to unpack") from None
-    except _BROKEN as error:
-        reason = str(error) or type(error).__name__
-        raise DamageError(title, f"is damaged or cut off ({reason}); fetch it again") from None
 
 
 def read_whole(stream: IO[bytes], limit: int) -> bytes | None:

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from groundup.artifact.ledger import LEDGER
 from groundup.base.errors import DataError
+from groundup.base.files import read_json
 from groundup.base.seeds import unit_interval
+from groundup.stages.curate import summary as summary_module
 from groundup.stages.curate.duplicates.minhash import MinHash, shingle_sets
 from groundup.stages.curate.duplicates.similarity import ShingleTable
 from groundup.stages.curate.duplicates.survivors import buckets_of, survivors
@@ -24,13 +26,13 @@ from groundup.stages.curate.engine.columns import texts
 from groundup.stages.curate.engine.ids import id_names, id_words, key_words
 from groundup.stages.curate.engine.jobs import Done, Job, carry_out
 from groundup.stages.curate.engine.runs import read_partition, write_run
-from groundup.stages.curate.passes import near
+from groundup.stages.curate.passes import near, rewriting
 from groundup.stages.curate.passes.clean import DROPPED, KEPT
 from groundup.stages.curate.passes.counts import counted, domain_of
 from groundup.stages.curate.passes.decisions import DECISIONS, gather, of_unit, write_decisions
-from groundup.stages.curate.passes.exact import Partition, exact_decisions
-from groundup.stages.curate.passes.finish import CONTAMINATION, PLACED, Finish, Place, write_hits
-from groundup.stages.curate.passes.near import UnitInput
+from groundup.stages.curate.passes.exact import exact_decisions
+from groundup.stages.curate.passes.finish import CONTAMINATION, COUNTS, PLACED, Finish, Place, write_hits
+from groundup.stages.curate.passes.inputs import UNIT_BITS, Partition, UnitInput
 from groundup.stages.curate.passes.tables import conform
 from groundup.text.document import CORPUS, REJECTS
 from groundup.text.overlap import Hit
@@ -151,6 +153,31 @@ def test_gathered_decisions_are_found_by_unit(
         new = [{**made[0], "row": 99}] if made and made[0]["unit"] == unit else []
         assert sorted(both, key=lambda row: row["row"]) == [*mine, *new]
     assert of_unit([], 0).to_pylist() == []
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 9)), max_size=40, unique=True),
+    st.integers(1, 3),
+    st.sampled_from([1, 3, 100]),
+)
+@settings(deadline=None, max_examples=40)
+def test_gathered_marks_are_found_by_unit(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]], files: int, at_once: int
+) -> None:
+    folder = tmp_path_factory.mktemp("marks")
+    paths = []
+    for number in range(files):
+        mine = sorted(rows[number::files])
+        address = np.array([unit << UNIT_BITS | row for unit, row, _ in mine], np.int64)
+        paths.append(folder / f"{number}.parquet")
+        pq.write_table(pa.table({"document": address, "place": np.array([p for *_, p in mine], np.int64)}), paths[-1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rewriting, "_AT_ONCE", at_once)
+        rewriting.Gather(5)(paths, folder)
+    for unit in range(5):
+        found = rewriting.of_documents(folder / rewriting.MARKS, unit)
+        wanted = sorted((row, place) for one, row, place in rows if one == unit)
+        assert list(zip(*found.to_pydict().values(), strict=True)) == wanted
 
 
 # -- near duplicates ----------------------------------------------------------------------------------------------
@@ -388,7 +415,7 @@ def test_tables_are_those_of_plain_rows_byte_for_byte(
         mine = [row for row in ordered if int(row["id"][:16], 16) >> 63 == partition]
         out = folder / f"out{partition}"
         out.mkdir()
-        facts = work(Partition(partition, runs), out)
+        assert work(Partition(partition, runs), out) == {}
         expected = plain_finish(mine, held_out)
         for name, schema in (
             ("corpus", CORPUS),
@@ -400,8 +427,7 @@ def test_tables_are_those_of_plain_rows_byte_for_byte(
             wanted = plain_write(folder / f"{name}{partition}.parquet", schema, expected[name])
             assert (made.read_bytes() if made.exists() else None) == wanted, name
         split = Counter(row["split"] for row in expected["corpus"])
-        assert facts == {**plain_counts(mine), "held_out": split["held_out"]}
-        json.dumps(facts)
+        assert read_json(out / COUNTS) == {**plain_counts(mine), "held_out": split["held_out"]}
 
 
 def test_counts_of_nothing() -> None:
@@ -442,3 +468,21 @@ def test_verdicts_are_joined_and_items_decided_on_what_is_left(tmp_path: Path) -
     assert facts["staying"] == len(staying)
     assert facts["held_out"] == sum(draw < 0.5 for draw, _ in draws)
     assert facts["first"] == list(draws[0])
+
+
+def test_hosts_with_few_documents_are_let_go_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary_module, "_MOST_PAIRS", 8)
+    monkeypatch.setattr(summary_module, "_HOSTS_LEFT", 2)
+
+    def facts(part: int) -> Row:
+        hosts = {f"rare{part}{at}": 1 for at in range(4)} | {"big": 50, "large": 30}
+        domains = {json.dumps([host, "" if host == "big" else "a:b"]): count for host, count in hosts.items()}
+        domains[json.dumps(["big", "a:b"])] = 9
+        return {**counted(PLACED.empty_table()), "held_out": 1, "domains": domains}
+
+    few = summary_module.summary((facts(part) for part in range(1)), [], {})
+    assert len(few.domains) == 7 and few.held_out == 1
+    many = summary_module.summary((facts(part) for part in range(4)), [], {})
+    assert many.domains[("big", "")] == 200 and many.domains[("large", "a:b")] == 120
+    assert many.domains_of("a:b")[:2] == [("large", 120), ("big", 36)]
+    assert len(many.domains) <= 8

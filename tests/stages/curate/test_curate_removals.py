@@ -116,6 +116,20 @@ def test_samples_of_each_rule_are_folded_under_its_reason() -> None:
     ]
 
 
+def test_samples_show_nothing_personal_wherever_it_stands() -> None:
+    many = "".join(f"jane.doe{n:03}@example.com " for n in range(60))[:1500]
+    rows = [
+        _row(1, many),
+        _row(2, "x " * 492 + "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADAN" * 40),
+        {**_row(3, "My name is Ada Lovelace."), "record": "jo@example.com"},
+    ]
+    found = _summary(samples={SHORT: rows, "": [{**_row(4, "kept"), "record": "letter of al@example.com"}]})
+    shown = [sample for one in show(found, [], {}, "") if isinstance(one, Samples) for sample in one.samples]
+    everything = "".join(sample.label + text for sample in shown for text, _ in sample.parts)
+    assert not any(value in everything for value in ("jane", "@", "MIIE", "Ada"))
+    assert {"s: letter of [email]", "s [email]"} <= {sample.label for sample in shown}
+
+
 def test_benchmark_items_by_shard() -> None:
     shards = Counter({("arc", f"pages/{n:05}.parquet"): n + 1 for n in range(7)})
     shards["other", "pages/00000.parquet"] = 4

@@ -28,7 +28,8 @@ from groundup.base.errors import DataError, RequestError
 from groundup.stages.curate import run as run_module
 from groundup.stages.curate.config import CurateConfig
 from groundup.stages.curate.duplicates.semantic import GRID, MOST_DIM, assign, centroids, on_grid, semantic_twins
-from groundup.stages.curate.passes import embeddings, semantic
+from groundup.stages.curate.passes import given as given_module
+from groundup.stages.curate.passes import semantic
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "stories.jsonl.gz"
 STEP = "semantic_dedup"
@@ -109,8 +110,8 @@ def test_the_same_words_in_another_order_are_found_where_near_duplicates_are_not
         name: [name] * (len(family) - 1) for name, family in FAMILIES.items() if len(family) > 1
     }
     assert outcome.metrics["semantic_duplicates"] == {
-        "documents": len(PAGES), "without_embedding": 0, "clusters": 1, "largest_cluster": len(PAGES),
-        "dropped": len(PAGES) - len(FAMILIES),
+        "documents": len(PAGES), "without_embedding": 0, "clusters": 1, "split_clusters": 0,
+        "largest_cluster": len(PAGES), "dropped": len(PAGES) - len(FAMILIES),
     }  # fmt: skip
     funnel = next(one for one in task.exhibits if isinstance(one, Funnel))
     assert funnel.steps[-1][1:] == (len(corpus), {"semantic_duplicate": len(rejects)})
@@ -149,7 +150,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "PARTITION_BYTES", 4000)
     monkeypatch.setattr(semantic, "_SAMPLE_LEAST", 20)
     monkeypatch.setattr(semantic, "_SAMPLE_EACH", 2)
-    monkeypatch.setattr(embeddings, "_RUN_BYTES", 500)
+    monkeypatch.setattr(given_module, "_RUN_BYTES", 500)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -166,6 +167,32 @@ def test_workers_cuts_and_order_do_not_show(tmp_path: Path) -> None:
     assert counts["clusters"] == 6
     assert 0 < counts["largest_cluster"] < len(PAGES)
     assert 0 < counts["dropped"] <= len(PAGES) - len(FAMILIES), "copies in two clusters may be missed, no more"
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_cluster_that_would_be_too_large_is_compared_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the pages are boilerplate: their cluster is cut by id, and each part keeps a document."""
+    boilerplate = [_page(_reordered(STORIES[0], 1000 + at), f"notice {at}") for at in range(60)]
+    pages = [page for page in PAGES if FAMILY[page["id"]] != "story 0"] + boilerplate
+    monkeypatch.setattr(semantic, "_MOST_BYTES", 2 * 256 * 20)  # 20 documents
+    results = []
+    for name, some, cut in (("a", pages, 1), ("b", pages[::-1], 4)):
+        config = _config(workers=1, near_duplicates=None, **_fields(clusters=4))
+        outcome, task, corpus, _ = _curate(tmp_path / name, _layout(tmp_path / f"in {name}", some, cut), config)
+        results.append((outcome.metrics, _bytes(task.payload)))
+    assert results[0] == results[1]
+    counts = outcome.metrics["semantic_duplicates"]
+    kept = sum(row["record"].startswith("notice") for row in corpus)
+    assert counts["split_clusters"] >= 1
+    assert 2 <= kept <= 8, "one of each part, of about 20"
+    assert counts["largest_cluster"] < 60
+    monkeypatch.undo()
+    config = _config(near_duplicates=None, **_fields(clusters=4))
+    outcome, _, corpus, _ = _curate(tmp_path / "c", _layout(tmp_path / "in c", pages, 1), config)
+    assert outcome.metrics["semantic_duplicates"]["split_clusters"] == 0
+    assert sum(row["record"].startswith("notice") for row in corpus) == 1
 
 
 # -- embeddings from a file ----------------------------------------------------------------------------------------
@@ -261,7 +288,7 @@ def test_a_file_about_other_documents_drops_nothing(tmp_path: Path) -> None:
     outcome, _, corpus, _ = _with_file(tmp_path / "run", [_artifact(tmp_path, "pages", PAGES[:6])], path)
     assert len(corpus) == 6
     assert outcome.metrics["semantic_duplicates"] == {
-        "documents": 6, "without_embedding": 6, "clusters": 0, "largest_cluster": 0, "dropped": 0,
+        "documents": 6, "without_embedding": 6, "clusters": 0, "split_clusters": 0, "largest_cluster": 0, "dropped": 0,
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,15 +187,16 @@ def test_the_order_of_inputs_does_not_show(tmp_path: Path) -> None:
     assert set(shards[1] + shards[2]) <= {"a/00000.parquet", "b/00000.parquet"}
 
 
-def test_the_shard_of_a_leak_is_its_artifact_and_file(tmp_path: Path) -> None:
+def test_the_shard_of_a_leak_is_the_digest_of_its_artifact_and_the_file(tmp_path: Path) -> None:
     leak = PAGES_BY_REASON["decontaminate:story_endings"]
     artifacts = [
         _artifact(tmp_path / "z", "web", [*KEPT[:4], leak]),
         _artifact(tmp_path / "y", "books", KEPT[4:6]),
-        _artifact(tmp_path / "x", "more", [*KEPT[:4], leak]),  # the same table again: named by the lesser name
+        _artifact(tmp_path / "x", "more", [*KEPT[:4], leak]),  # the same table again: named by the lesser digest
     ]
-    for order in (artifacts, artifacts[::-1]):
-        outcome, task, *_ = _curate(tmp_path / order[0].record.name, order, _config())
+    renamed = [replace(one, record=one.record.model_copy(update={"name": "of another recipe"})) for one in artifacts]
+    for number, order in enumerate((artifacts, artifacts[::-1], renamed)):
+        outcome, task, *_ = _curate(tmp_path / f"run{number}", order, _config())
         assert [row["shard"] for row in _rows(task.payload, "contamination")] == ["more/00000.parquet"]
         assert outcome.metrics["contamination"]["story_endings"]["documents"] == 1
 

@@ -19,9 +19,9 @@ from groundup.stages.curate.duplicates.pieces import (
     struck_pieces,
     without,
 )
-from groundup.stages.curate.duplicates.reduce import piece_reduce, piece_table
 from groundup.stages.curate.engine.columns import Texts, texts
 from groundup.stages.curate.engine.operator import Spec, refuse
+from groundup.stages.curate.passes.pieces import piece_reduce, piece_table
 
 LINES = st.lists(st.sampled_from(["", " ", "a", "A ", "b", "été", "c d"]), max_size=6).map("\n".join)
 
@@ -63,7 +63,7 @@ def struck(documents: dict[str, str], unit: str = "line", window: int = 1, blank
     found = pieces(rows, unit, blanks)  # type: ignore[arg-type]
     keyed = piece_rows(rows, found, window, 0 if blanks else 1)
     table = piece_table(keyed, priorities(documents), np.arange(len(documents)))
-    gone = piece_reduce(pa.Table.from_batches([table]))
+    gone = piece_reduce(table)
     owners, places = (gone.column(name).to_numpy() for name in ("document", "place"))
     return strings(without(rows, found, struck_pieces(found, owners, places, window))[0])
 

@@ -10,9 +10,10 @@ import pytest
 
 from groundup.base.errors import DataError
 from groundup.stages.curate.duplicates.embed import document_frequencies, tfidf_embeddings, unit
-from groundup.stages.curate.duplicates.reduce import semantic_reduce, semantic_rows
 from groundup.stages.curate.duplicates.semantic import assign, centroids, on_grid, semantic_twins
 from groundup.stages.curate.engine.columns import texts
+from groundup.stages.curate.passes.semantic import cluster_decisions
+from groundup.stages.curate.passes.vectors import packed
 
 
 def planted(seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
@@ -64,15 +65,15 @@ def test_clusters_are_the_planted_ones_and_the_same_each_time() -> None:
     assert all(len(set(group)) == 1 for group in groups) or len(np.unique(clusters)) < 4
 
 
-def test_the_keyed_form_takes_each_cluster_by_itself() -> None:
+def test_each_cluster_is_taken_by_itself() -> None:
     vectors = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 2)
-    batch = semantic_rows(np.array([0, 0, 1, 1]), np.arange(4), np.ones(4, np.float32), column)
-    table = semantic_reduce(pa.Table.from_batches([batch]), 0.9)
-    assert table.select(["document", "survivor", "rule"]).to_pylist() == [
-        {"document": 1, "survivor": 0, "rule": "semantic"}
-    ]
-    assert semantic_reduce(pa.Table.from_batches([batch.slice(0, 0)]), 0.9).num_rows == 0
+    names = [f"{at:032x}" for at in range(4)]
+    rows = {"unit": [0, 0, 1, 1], "row": [4, 5, 6, 7], "chars": [1, 9, 1, 1], "id": names}
+    keys = {"key": np.array([8, 8, 9, 9], np.uint64), "closeness": np.ones(4, np.float32)}
+    table = pa.table({**rows, **keys, "vector": packed(on_grid(vectors))})
+    found = cluster_decisions(table, 0.9, "longest").select(["unit", "row", "survivor", "similarity"]).to_pylist()
+    assert found == [{"unit": 0, "row": 4, "survivor": names[1], "similarity": 1.0}]
+    assert cluster_decisions(table.slice(0, 0), 0.9, "longest").num_rows == 0
 
 
 def test_projected_cosines_are_those_of_tfidf() -> None:

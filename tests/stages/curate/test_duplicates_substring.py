@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.base.errors import RequestError
 from groundup.stages.curate.duplicates.passages import (
-    fingerprints,
     first_and_others,
-    marks_of,
     repeats_across,
-    window_keys,
 )
-from groundup.stages.curate.duplicates.reduce import (
-    fingerprint_reduce,
-    fingerprint_table,
-    window_reduce,
-    window_table,
-)
-from groundup.stages.curate.duplicates.substring import Spans, repeats_in, spans_of, without_spans
+from groundup.stages.curate.duplicates.substring import Spans, repeats_in, without_spans
 from groundup.stages.curate.engine.columns import Texts
 
 SIZE = 64
@@ -130,21 +120,6 @@ def test_a_hundred_kilobytes_with_planted_copies() -> None:
     assert relative(rows, repeats_across([rows], 100)[0]) == spans
     everywhere = relative(rows, repeats_in(rows, 100, "none"))
     assert everywhere == [(3, 400, 700), (50, 400, 700), (90, 400, 700)]
-
-
-def test_the_keyed_forms_give_the_same_spans() -> None:
-    values = [BASE[:150], "of its own " * 3 + BASE[40:190], BASE[300:]]
-    rows, documents = texts_of(values), np.array([7, 8, 9])
-    hot = fingerprint_reduce(pa.Table.from_batches([fingerprint_table(fingerprints(rows, SIZE), documents)]))
-    owners, places = (hot.column(name).to_numpy() for name in ("document", "place"))
-    keyed = window_table(window_keys(rows, owners - 7, places, SIZE), documents)
-    marks = window_reduce(pa.Table.from_batches([keyed]))
-    owners, places, later = (marks.column(name).to_numpy() for name in ("document", "place", "later"))
-    owners = owners - 7
-    made = marks_of(rows, (owners[~later], places[~later]), (owners[later], places[later]))
-    spans = relative(rows, spans_of(rows, made, SIZE, "first"))
-    assert spans == brute_force(values, SIZE, "first")
-    assert [row for row, _, _ in spans] == [1]
 
 
 def test_keys_that_differ_in_their_check_are_different_windows() -> None:

@@ -11,9 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.stages.curate.duplicates import survivors as survivors_module
-from groundup.stages.curate.duplicates.exact import ExactKey
-from groundup.stages.curate.duplicates.minhash import MinHash, band_keys, catch_probability, shingle_sets
-from groundup.stages.curate.duplicates.reduce import decisions, exact_reduce, exact_rows, near_reduce, near_rows
+from groundup.stages.curate.duplicates.minhash import band_keys, catch_probability, shingle_sets
 from groundup.stages.curate.duplicates.similarity import Ints, ShingleTable, TextTable, verify_pairs
 from groundup.stages.curate.duplicates.survivors import Buckets, buckets_of, by_right_to_stay, joined, survivors
 from groundup.stages.curate.engine.columns import Lists, texts
@@ -204,31 +202,6 @@ def test_a_store_of_texts_is_a_store_of_sets() -> None:
     for one, other in zip(made.load(asked), stored.load(asked), strict=True):
         assert one.tolist() == other.tolist()
     assert (made.sizes(asked) >= stored.sizes(asked)).all()
-
-
-def test_the_keyed_forms_give_the_decisions() -> None:
-    values = ["one two three four five six seven", "Other text, of its own.", "one  two three four five six SEVEN", ""]
-    batch = pa.record_batch({"text": pa.array(values, pa.large_string())})
-    documents = np.array([10, 11, 12, 13])
-    exact = exact_reduce(pa.Table.from_batches([exact_rows(ExactKey()(batch), documents)]))
-    assert exact.select(["document", "survivor", "rule", "jaccard"]).to_pylist() == [
-        {"document": 12, "survivor": 10, "rule": "exact", "jaccard": 1.0}
-    ]
-    buckets = near_reduce(pa.Table.from_batches([near_rows(MinHash()(batch), documents)]))
-    assert joined([buckets]).members.tolist() == [10, 12]
-    table = decisions(survivors(buckets, _Shifted(texts(batch)), 0.8), "duplicates", "near")
-    assert table.column("detail").to_pylist() == ["Jaccard 1.000 with one that stays"]
-
-
-class _Shifted(TextTable):
-    def __init__(self, rows) -> None:  # type: ignore[no-untyped-def]
-        super().__init__(rows, 5)
-
-    def sizes(self, documents: Ints) -> Ints:
-        return super().sizes(documents - 10)
-
-    def load(self, documents: Ints) -> Lists:
-        return super().load(documents - 10)
 
 
 def test_nothing_in_nothing_out() -> None:

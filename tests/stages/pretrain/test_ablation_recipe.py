@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from groundup.artifact.stage import Node
 from groundup.base.errors import RequestError
-from groundup.recipe import ablate_of, load
+from groundup.derive import ablate_of
+from groundup.recipe import load
 from groundup.stages.pretrain.ablation.config import AblateConfig
 from groundup.stages.pretrain.ablation.variants import read_variants
 from groundup.stages.pretrain.config import PretrainConfig
@@ -121,7 +122,17 @@ def test_names_and_sizes_of_variants_are_part_of_what_an_ablation_is(recipe: Pat
     both = written(recipe, {"a": ["corpus.filters=[]"], "b": ["tokens.seed=2"]})["base-ablation"]
     named = written(recipe, {"c": ["corpus.filters=[]"], "b": ["tokens.seed=2"]})["base-ablation"]
     joined = written(recipe, {"a": ["base.tokens=[tokens, extra_tokens]"]})["base-ablation"]
-    assert len({both.digest, named.digest, joined.digest}) == 3
+    swapped = written(recipe, {"b": ["corpus.filters=[]"], "a": ["tokens.seed=2"]})["base-ablation"]
+    assert len({both.digest, named.digest, joined.digest, swapped.digest}) == 4
+
+
+def test_a_request_that_is_refused_leaves_the_recipe_of_the_last_one(recipe: Path) -> None:
+    written(recipe, PLAIN)
+    path = recipe.parent / "runs" / "tiny-base-ablation" / "recipe.yaml"
+    before = path.read_bytes()
+    with pytest.raises(RequestError, match="the very same data"):
+        written(recipe, {"x": ["corpus.workers=3"]})
+    assert path.read_bytes() == before
 
 
 def test_fields_that_came_later_leave_old_digests_as_they_were() -> None:
@@ -151,7 +162,8 @@ PLAIN = {"plain": ["corpus.filters=[]"]}
 @pytest.mark.parametrize(
     ("variants", "overrides", "settings", "words"),
     [
-        ({"x": ["corpse.filters=[]"]}, [], {}, "no artifact 'corpse'; did you mean 'corpus'"),
+        ({"x": ["corpse.filters=[]"]}, [], {}, "variant 'x': .*no artifact 'corpse'; did you mean 'corpus'"),
+        ({"x": ["corpus.filterz=[]"]}, [], {}, "variant 'x': artifact 'corpus': unknown field 'filterz'"),
         ({"x": ["base.tokens=[tokenz]"]}, [], {}, "no artifact 'tokenz'"),
         ({"x": ["corpus.workers=3"]}, [], {}, "'x' learns from the very same data as 'baseline'"),
         ({"x": ["extra.filters=[]"]}, [], {}, "'x' learns from the very same data as 'baseline'"),
@@ -190,6 +202,10 @@ def test_only_a_pretrained_model_has_variants_and_copies_need_free_names(recipe:
     recipe.write_text(RECIPE + taken)
     with pytest.raises(RequestError, match="would make 'tokens-plain', which the recipe has already"):
         written(recipe, PLAIN)
+    recipe.write_text(RECIPE.replace("extra_tokens", "tokens-web"))
+    both = {"web-2": ["tokens.seed=2"], "2": ["base.tokens=[tokens-web]", "tokens-web.seed=2"]}
+    with pytest.raises(RequestError, match="variant '2' would make 'tokens-web-2', which"):
+        written(recipe, both)
 
 
 def test_a_recipe_may_state_an_ablation_by_hand(recipe: Path) -> None:
@@ -236,6 +252,7 @@ def test_variants_are_read_from_options_and_files(tmp_path: Path) -> None:
         ([], "x: 3", "'x' must be overrides"),
         ([], "x: [{a: b}]", "'x' must be overrides"),
         ([], "x: [", "not valid YAML"),
+        ([], "x: a.b=1\ny: a.b=2\nx: a.b=3", "line 3: 'x' is named twice"),
     ],
 )
 def test_variants_that_can_not_be_read_are_refused(
@@ -249,6 +266,8 @@ def test_variants_that_can_not_be_read_are_refused(
         read_variants(options, file)
     with pytest.raises(RequestError, match="does not exist"):
         read_variants([], tmp_path / "missing.yaml")
+    with pytest.raises(RequestError, match="can't be read: Is a directory"):
+        read_variants([], tmp_path)
 
 
 def test_the_command_explains_itself() -> None:

@@ -11,16 +11,15 @@ many times as many of them as there are units: the work would grow with the thir
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
-
-from groundup.stages.curate.engine.ids import id_words
 
 Keys = NDArray[np.uint64]
 
@@ -37,15 +36,6 @@ def partitions_for(size: int, each: int) -> int:
     while count * each < size and count < _MOST_PARTITIONS:
         count *= 2
     return count
-
-
-def id_keys(ids: Iterable[str]) -> Keys:
-    """The first 64 bits of document ids (32 hex digits), which order as the ids do.
-
-    >>> id_keys(["00000000000000ff" + "0" * 16]).tolist()
-    [255]
-    """
-    return np.asarray(id_words(pa.array(list(ids), pa.string()))[:, 0])
 
 
 def write_run(path: Path, table: pa.Table, keys: Keys, partitions: int) -> None:
@@ -80,6 +70,33 @@ def run_writer(path: Path, schema: pa.Schema) -> Iterator[RunWriter]:
         yield RunWriter(schema, writer)
 
 
+def gather_runs(
+    paths: Sequence[Path],
+    schema: pa.Schema,
+    by: tuple[str, str],
+    bounds: NDArray[np.int64],
+    path: Path,
+    at_once: int,
+) -> None:
+    """Write the rows of Parquet files as one run, ordered by two columns of numbers, ``by``.
+
+    Partition p is the rows whose first number is ``bounds[p]`` or more and below ``bounds[p + 1]``. So a reader of one
+    partition opens one file, where it would else open those of all jobs. The files must be in that order, too; about
+    ``at_once`` rows, or those of one partition, are in memory at a time.
+    """
+    first, partitions = by[0], len(bounds) - 1
+    rows = sum(pq.read_metadata(one).num_rows for one in paths)
+    each = max(1, partitions * at_once // max(1, rows))
+    with run_writer(path, schema) as run:
+        for low in range(0, partitions, each):
+            cuts = bounds[low : low + each + 1]
+            only: Any = [(first, ">=", int(cuts[0])), (first, "<", int(cuts[-1]))]
+            parts = [pq.read_table(one, filters=only, schema=schema) for one in paths]
+            table = pa.concat_tables([schema.empty_table(), *parts])
+            table = table.sort_by([(name, "ascending") for name in by])
+            run.write(table, np.searchsorted(table.column(first).to_numpy(), cuts))
+
+
 def read_parts(paths: Sequence[Path], partition: int) -> list[pa.Table]:
     """One partition of each run, in the order of ``paths``."""
     options = pa.ipc.IpcReadOptions(use_threads=False)
@@ -90,12 +107,11 @@ def read_parts(paths: Sequence[Path], partition: int) -> list[pa.Table]:
     return parts
 
 
-def read_partition(paths: Sequence[Path], partition: int, columns: Sequence[str] | None = None) -> pa.Table:
+def read_partition(paths: Sequence[Path], partition: int) -> pa.Table:
     """One partition of all runs, in the order of ``paths``; an empty table if there is nothing in it."""
     parts = read_parts(paths, partition)
     assert parts, "a reduction needs runs"
-    table = pa.concat_tables(parts)
-    return table.select(list(columns)) if columns else table
+    return pa.concat_tables(parts)
 
 
 def _cuts(partitions: int) -> Keys:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from groundup.base.files import sha256_json
 from groundup.base.seeds import unit_interval
 from groundup.stages.curate.engine import units
+from groundup.stages.curate.engine.ids import key_words
 from groundup.stages.curate.engine.operator import VERDICT, Spec, with_column
 from groundup.stages.curate.engine.pipeline import Pipeline, Tally
 from groundup.stages.curate.engine.runs import write_run
@@ -123,7 +124,7 @@ class Clean:
                 page_bytes += int(np.asarray(_lengths(batch.column("content"))).sum())
                 kept_rows += kept.num_rows
         keys = pa.concat_tables(exact) if exact else _exact_rows(KEPT.empty_table(), 0)
-        write_run(folder / "exact.arrow", keys, first_bits(keys.column("exact")), self.partitions)
+        write_run(folder / "exact.arrow", keys, key_words(keys.column("exact"))[:, 0], self.partitions)
         return {
             "rows": rows,
             "page_bytes": page_bytes,
@@ -151,12 +152,6 @@ def code_points(column: Any) -> pa.Array[Any]:
 def _lengths(column: Any) -> pa.Array[Any]:
     lengths: Any = pc.binary_length(column)
     return cast("pa.Array[Any]", lengths.cast(pa.int64()))
-
-
-def first_bits(keys: Any) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """The first 64 bits of a column of binary(16) keys."""
-    packed = b"".join(key[:8] for key in keys.to_pylist())
-    return np.frombuffer(packed, ">u8").astype(np.uint64)
 
 
 def _exact_rows(table: pa.Table, start: int) -> pa.Table:

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-_SAMPLES: Final = 3
+SAMPLES: Final = 3
+"""Documents that are shown of each reason."""
+
 _SAMPLE_CHARS: Final = 1500
 _SHOWN: Final = ("id", "source", "record", "url", "media_type", "detail", "survivor")
 _GROUPED: Final = ("source", "licence", "language", "extractor", "reason")
@@ -97,7 +99,7 @@ def _samples(table: pa.Table, reason: pa.Array[Any]) -> dict[str, list[dict[str,
     encoded: Any = reason.dictionary_encode()
     which = np.asarray(encoded.indices)
     return {
-        str(name): _shown(table, np.flatnonzero(which == number)[:_SAMPLES])
+        str(name): _shown(table, np.flatnonzero(which == number)[:SAMPLES])
         for number, name in enumerate(encoded.dictionary.to_pylist())
     }
 

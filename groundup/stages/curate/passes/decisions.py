@@ -1,21 +1,21 @@
 """What the comparing passes decide: which rows of which unit go, why, and for whose sake.
 
 The jobs of a pass each write some of its decisions, ordered by unit. :func:`gather` makes one file a pass of them, in
-which those of each unit lie together: else every unit would open the file of every job.
+which those of each unit lie together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from groundup.stages.curate.engine.runs import read_parts, run_writer
+from groundup.stages.curate.engine.runs import gather_runs, read_parts
 from groundup.stages.curate.passes.tables import table_schema
 
 DECISIONS: Final = table_schema(
@@ -44,20 +44,8 @@ def write_decisions(path: Path, decisions: pa.Table) -> None:
 
 
 def gather(paths: Sequence[Path], units: int, path: Path, at_once: int = _AT_ONCE) -> None:
-    """Write the decisions of all files as one run, of which partition u is unit u of ``units``.
-
-    About ``at_once`` of them, or those of one unit, are in memory at a time.
-    """
-    rows = sum(pq.read_metadata(one).num_rows for one in paths)
-    each = max(1, units * at_once // max(1, rows))
-    with run_writer(path, DECISIONS) as run:
-        for low in range(0, units, each):
-            high = min(units, low + each)
-            only: Any = [("unit", ">=", low), ("unit", "<", high)]
-            parts = [pq.read_table(one, filters=only, schema=DECISIONS) for one in paths]
-            table = pa.concat_tables([DECISIONS.empty_table(), *parts])
-            table = table.sort_by([("unit", "ascending"), ("row", "ascending")])
-            run.write(table, np.searchsorted(table.column("unit").to_numpy(), np.arange(low, high + 1)))
+    """Write the decisions of all files as one run, of which partition u is unit u of ``units``."""
+    gather_runs(paths, DECISIONS, ("unit", "row"), np.arange(units + 1), path, at_once)
 
 
 def of_unit(paths: Sequence[Path], unit: int) -> pa.Table:

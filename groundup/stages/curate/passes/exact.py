@@ -5,7 +5,6 @@ The longest copy stays, the lower id among equals: copies may differ in case and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,7 @@ from groundup.base.files import sha256_json
 from groundup.stages.curate.engine.ids import id_names, id_words, key_words
 from groundup.stages.curate.engine.runs import read_parts
 from groundup.stages.curate.passes.decisions import DECISIONS, write_decisions
-
-
-@dataclass(frozen=True)
-class Partition:
-    """One partition of runs, which are in the order of the units that they came from."""
-
-    number: int
-    runs: Sequence[Path]
+from groundup.stages.curate.passes.inputs import Partition
 
 
 @dataclass(frozen=True)

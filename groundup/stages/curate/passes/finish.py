@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from groundup.artifact.ledger import LEDGER
-from groundup.base.files import sha256_json
+from groundup.base.files import sha256_json, write_json
 from groundup.base.seeds import unit_interval
 from groundup.stages.curate.engine.ids import id_words
 from groundup.stages.curate.engine.operator import VERDICT
@@ -27,8 +27,7 @@ from groundup.stages.curate.engine.runs import read_partition, write_run
 from groundup.stages.curate.passes.clean import DOCUMENT
 from groundup.stages.curate.passes.counts import compute, counted, reasons
 from groundup.stages.curate.passes.decisions import DECISIONS, gone, of_unit
-from groundup.stages.curate.passes.exact import Partition
-from groundup.stages.curate.passes.near import UnitInput
+from groundup.stages.curate.passes.inputs import Partition, UnitInput
 from groundup.stages.curate.passes.tables import conform, names_and_types, table_schema
 from groundup.text.document import CORPUS, REJECTS, ROWS_PER_GROUP
 from groundup.text.overlap import SET_PHRASE_DOCUMENTS, Hit, evidence_beyond
@@ -48,6 +47,8 @@ PLACED: Final = table_schema(
 _JOINED: Final = PLACED.names[-6:]
 _READ: Final = (*DOCUMENT.names, "chars", "hits")
 
+COUNTS: Final = "counts.json"
+
 CONTAMINATION: Final = table_schema(
     [
         ("benchmark", pa.string()),
@@ -62,8 +63,9 @@ CONTAMINATION: Final = table_schema(
 )
 """A document that went for a benchmark item: how many runs of words they share, and whether a whole text is there.
 
-``shard`` names the table that its page came in, such as ``pages/00003.parquet``: the artifact, then the file. If two
-hold the very same pages it is the lesser name.
+``shard`` is the table that its page came in, such as ``d9c7f02d36ce10b4/00003.parquet``: the start of the artifact's
+digest, then the file. (Not its name: what another recipe called it would be in the bytes of this corpus.) If two tables
+hold the very same pages it is the lesser one.
 """
 
 
@@ -179,7 +181,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Finish:
-    """Writes the ``corpus``, ``rejects``, ``ledger`` and ``contamination`` tables of one partition of ids, by id."""
+    """Writes the ``corpus``, ``rejects``, ``ledger`` and ``contamination`` tables of one partition of ids, by id.
+
+    ``counts.json`` is what is counted in them (:mod:`.counts`).
+    """
 
     held_out: float
     seed: int
@@ -189,22 +194,22 @@ class Finish:
     @property
     def digest(self) -> str:
         """What defines the work."""
-        return sha256_json(["finish", 4, self.held_out, self.seed, self.forced, self.pipeline])
+        return sha256_json(["finish", 5, self.held_out, self.seed, self.forced, self.pipeline])
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
-        """Write the tables of a partition; facts: everything that is counted."""
+        """Write the tables of a partition, and everything that is counted: too much to have in memory for all."""
         partition: Partition = payload
         table = by_id(read_partition(partition.runs, partition.number))
         stays = table.column("step").is_null()
         split = self._splits(table.column("id"), np.asarray(stays))
         table = table.append_column("split", pa.array(split, pa.string()))
-        facts = {**counted(table), "held_out": split.count("held_out")}
+        write_json(folder / COUNTS, {**counted(table), "held_out": split.count("held_out")})
         _write(folder / "ledger.parquet", LEDGER, self._ledger(table))
         dropped = table.filter(table.column("step").is_valid())
         _write(folder / "contamination.parquet", CONTAMINATION, _leaks(dropped))
         _write(folder / "rejects.parquet", REJECTS, _rejects(dropped))
         _write(folder / "corpus.parquet", CORPUS, table.filter(stays))
-        return facts
+        return {}
 
     def _splits(self, ids: Any, stays: NDArray[np.bool_]) -> list[str | None]:
         """The split of each document; None for those that go."""

@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from groundup.base.files import sha256_json
 from groundup.stages.curate.duplicates.minhash import distinct, shingle_sets
@@ -34,29 +33,15 @@ from groundup.stages.curate.engine.ids import Words, id_names, id_words
 from groundup.stages.curate.engine.jobs import Done
 from groundup.stages.curate.engine.runs import read_partition, write_run
 from groundup.stages.curate.passes.decisions import DECISIONS, gone, of_unit, write_decisions
-from groundup.stages.curate.passes.exact import Partition
-
-Ints = NDArray[np.int64]
+from groundup.stages.curate.passes.inputs import UNIT_BITS, Ints, Partition, UnitInput
 
 STEP: Final = "near_dedup"
 
-_UNIT_BITS: Final = 32
-"""A document's address is one integer: the number of its unit, then that of its row."""
-_ROW: Final = (1 << _UNIT_BITS) - 1
+_ROW: Final = (1 << UNIT_BITS) - 1
 _AT_ONCE: Final = 1 << 20
 """Entries of buckets that are put together with the others at a time, at least."""
 _WORDED_AT_ONCE: Final = 1 << 16
 """Decisions that are Python's strings at a time."""
-
-
-@dataclass(frozen=True)
-class UnitInput:
-    """A unit's number, the table of what it kept, the decisions so far, and the shard of pages that it came from."""
-
-    number: int
-    kept: Path
-    decisions: Sequence[Path]
-    shard: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,8 +68,8 @@ class BandMap:
             keys = found.values[found.offsets[0] : found.offsets[-1]]
             counts = np.diff(found.offsets)
         place = np.repeat(np.arange(len(rows)), counts)
-        address = (np.int64(unit.number) << _UNIT_BITS) | rows[place]
-        write_run(folder / "bands.arrow", pa.table({"band": keys, "document": address}), keys, self.partitions)
+        table = pa.table({"band": keys, "document": unit.addresses(rows)[place]})
+        write_run(folder / "bands.arrow", table, keys, self.partitions)
         return {"documents": len(rows)}
 
 
@@ -154,7 +139,7 @@ class Candidates:
 
     def units(self) -> list[tuple[int, slice]]:
         """The number of each unit that they are of, and which of them are."""
-        numbers, starts = np.unique(self.address >> _UNIT_BITS, return_index=True)
+        numbers, starts = np.unique(self.address >> UNIT_BITS, return_index=True)
         stops = np.append(starts, len(self.address))[1:]
         return [
             (number, slice(start, stop))
@@ -218,7 +203,7 @@ class DiskShingles:
     def load(self, documents: Ints) -> Lists:
         """The sets of documents, read file by file in the order of the disk."""
         places = self.order[documents]
-        starts, sizes, units = self.start[places], self.size[places], self.address[places] >> _UNIT_BITS
+        starts, sizes, units = self.start[places], self.size[places], self.address[places] >> UNIT_BITS
         bounds = _bounds(sizes)
         out = np.empty(int(bounds[-1]), np.uint64)
         opened: _Opened | None = None
@@ -268,7 +253,7 @@ def ranked(buckets: Buckets, order: Ints) -> Buckets:
     number = np.empty(len(order), np.int64)
     number[order] = np.arange(len(order))
     bucket = np.repeat(np.arange(len(buckets)), np.diff(buckets.offsets))
-    packed = (bucket << _UNIT_BITS) | number[buckets.members]
+    packed = (bucket << UNIT_BITS) | number[buckets.members]
     packed.sort()
     packed &= _ROW
     return Buckets(packed.astype(buckets.members.dtype), buckets.offsets)
@@ -316,7 +301,7 @@ def _worded(store: DiskShingles, twins: Twins) -> pa.Table:
     ]
     return pa.table(
         {
-            "unit": address >> _UNIT_BITS,
+            "unit": address >> UNIT_BITS,
             "row": address & _ROW,
             "step": [STEP] * len(kept),
             "rule": ["near_duplicate"] * len(kept),

@@ -29,11 +29,10 @@ from groundup.stages.curate.duplicates.substring import Keep, spans_of, without_
 from groundup.stages.curate.engine.columns import Texts, texts
 from groundup.stages.curate.engine.operator import Operator, with_column
 from groundup.stages.curate.engine.runs import read_partition, write_run
-from groundup.stages.curate.passes.decisions import gone, of_unit, write_decisions
-from groundup.stages.curate.passes.exact import Partition
-from groundup.stages.curate.passes.near import UnitInput
-from groundup.stages.curate.passes.pieces import NO_ROWS, Struck
-from groundup.stages.curate.passes.rewriting import ROWS, UNIT_BITS, Ints, emptied, of_documents, rekeyed, rewriting
+from groundup.stages.curate.passes.decisions import write_decisions
+from groundup.stages.curate.passes.inputs import ROWS, Ints, Partition, UnitInput, staying_rows
+from groundup.stages.curate.passes.pieces import NO_ROWS
+from groundup.stages.curate.passes.rewriting import Marked, emptied, of_documents, rekeyed, rewriting
 
 STEP_NAME: Final = "repeated_passages"
 LEAST_BYTES: Final = FINGERPRINT_BYTES
@@ -56,16 +55,11 @@ class PrintMap:
         """Fingerprint the texts."""
         unit: UnitInput = payload
         keys, documents, places = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        start = 0
-        with pq.ParquetFile(unit.kept) as file:
-            leaves = gone(of_unit(unit.decisions, unit.number), file.metadata.num_rows)
-            for batch in file.iter_batches(batch_size=ROWS, columns=["text"]):
-                rows = np.flatnonzero(~leaves[start : start + batch.num_rows])
-                found = fingerprints(texts(batch.take(rows)), self.min_bytes)
-                keys.append(found.hashes)
-                documents.append((unit.number << UNIT_BITS) | (rows[found.rows] + start))
-                places.append(found.places)
-                start += batch.num_rows
+        for rows, batch in staying_rows(unit, ["text"]):
+            found = fingerprints(texts(batch), self.min_bytes)
+            keys.append(found.hashes)
+            documents.append(unit.addresses(rows[found.rows]))
+            places.append(found.places)
         key = np.concatenate(keys)
         table = pa.table({"key": key, "document": np.concatenate(documents), "place": np.concatenate(places)})
         write_run(folder / "prints.arrow", table, key, self.partitions)
@@ -104,9 +98,9 @@ class WindowMap:
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Key the windows of the documents that have a shared fingerprint."""
-        one: Struck = payload
+        one: Marked = payload
         unit = one.unit
-        hot = of_documents(one.struck, unit.number)
+        hot = of_documents(one.marks, unit.number)
         documents, places = hot.column("document").to_numpy(), hot.column("place").to_numpy()
         parts, start = [NO_ROWS], 0
         with pq.ParquetFile(unit.kept) as file:
@@ -121,7 +115,7 @@ class WindowMap:
                                 "key": found.keys,
                                 "check": found.checks,
                                 "priority": claim[found.rows],
-                                "document": (unit.number << UNIT_BITS) | (found.rows + start),
+                                "document": unit.addresses(found.rows + start),
                                 "place": found.places,
                             }
                         )
@@ -170,9 +164,9 @@ class PassageStrike:
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Rewrite the texts of a unit."""
-        one: Struck = payload
+        one: Marked = payload
         unit = one.unit
-        marked = of_documents(one.struck, unit.number)
+        marked = of_documents(one.marks, unit.number)
         rows, places, later = (marked.column(name).to_numpy() for name in ("document", "place", "later"))
         empty: list[int] = []
         struck_bytes = documents = start = 0

@@ -6,7 +6,6 @@ the keys of what was rewritten made anew. The rows of a unit stay the same, so t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,17 +13,25 @@ from typing import Any, Final, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from groundup.base.files import sha256_json
-from groundup.stages.curate.duplicates.pieces import Pieces, piece_rows, pieces, priorities, strike, struck_pieces
-from groundup.stages.curate.duplicates.reduce import piece_reduce, piece_table
+from groundup.stages.curate.duplicates.pieces import (
+    PieceRows,
+    Pieces,
+    piece_rows,
+    pieces,
+    priorities,
+    repeated,
+    strike,
+    struck_pieces,
+)
 from groundup.stages.curate.engine.columns import texts
 from groundup.stages.curate.engine.operator import Operator, staying
 from groundup.stages.curate.engine.runs import read_partition, write_run
-from groundup.stages.curate.passes.decisions import gone, of_unit, write_decisions
-from groundup.stages.curate.passes.exact import Partition
-from groundup.stages.curate.passes.near import UnitInput
-from groundup.stages.curate.passes.rewriting import ROWS, UNIT_BITS, Ints, emptied, of_documents, rekeyed, rewriting
+from groundup.stages.curate.passes.decisions import write_decisions
+from groundup.stages.curate.passes.inputs import ROWS, Ints, Partition, UnitInput, staying_rows
+from groundup.stages.curate.passes.rewriting import Marked, emptied, of_documents, rekeyed, rewriting
 
 Cut = Literal["line", "paragraph"]
 
@@ -50,18 +57,13 @@ class PieceMap:
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Cut the texts and key the pieces."""
         unit: UnitInput = payload
-        parts, start = [], 0
-        with pq.ParquetFile(unit.kept) as file:
-            leaves = gone(of_unit(unit.decisions, unit.number), file.metadata.num_rows)
-            for batch in file.iter_batches(batch_size=ROWS, columns=["id", "url", "text"]):
-                rows = np.flatnonzero(~leaves[start : start + batch.num_rows])
-                names = [str(row["url"] or row["id"]) for row in batch.select(["id", "url"]).take(rows).to_pylist()]
-                columns = texts(batch.select(["text"]).take(rows))
-                found = piece_rows(columns, pieces(columns, self.cut), min_bytes=self.min_bytes)
-                documents = (unit.number << UNIT_BITS) | (rows + start)
-                parts.append(piece_table(found, priorities(names), documents))
-                start += batch.num_rows
-        table = pa.Table.from_batches(parts) if parts else NO_ROWS
+        parts = []
+        for rows, batch in staying_rows(unit, ["id", "url", "text"]):
+            names = [str(row["url"] or row["id"]) for row in batch.select(["id", "url"]).to_pylist()]
+            columns = texts(batch)
+            found = piece_rows(columns, pieces(columns, self.cut), min_bytes=self.min_bytes)
+            parts.append(piece_table(found, priorities(names), unit.addresses(rows)))
+        table = pa.concat_tables([NO_ROWS, *parts])
         write_run(folder / "pieces.arrow", table, table.column("key").to_numpy(), self.partitions)
         return {"pieces": table.num_rows}
 
@@ -76,6 +78,20 @@ NO_ROWS: Final = pa.table(
     }
 )
 """A run of pieces, or of windows of passages, without rows."""
+
+
+def piece_table(found: PieceRows, priority: NDArray[np.uint64], documents: Ints) -> pa.Table:
+    """Rows as in :data:`NO_ROWS`; ``priority`` and ``documents`` are of the rows that the pieces were cut from."""
+    columns: list[Any] = [found.keys, found.checks, priority[found.rows], documents[found.rows], found.places]
+    return pa.table(columns, names=NO_ROWS.column_names)
+
+
+def piece_reduce(table: pa.Table) -> pa.Table:
+    """The (document, place) of the pieces to strike, in their order; ``table`` has all rows of its keys."""
+    key, check, priority, document, place = (table.column(name).to_numpy() for name in NO_ROWS.column_names)
+    gone = repeated(key, check, priority, document, place)
+    found = table.select(["document", "place"]).filter(pa.array(gone))
+    return found.sort_by([("document", "ascending"), ("place", "ascending")])
 
 
 @dataclass(frozen=True)
@@ -96,14 +112,6 @@ class PieceReduce:
 
 
 @dataclass(frozen=True)
-class Struck:
-    """A unit and what of it goes: the files of all partitions."""
-
-    unit: UnitInput
-    struck: Sequence[Path]
-
-
-@dataclass(frozen=True)
 class PieceStrike:
     """Writes the unit's ``kept.parquet`` anew, and ``decisions.parquet`` on documents of which nothing is left.
 
@@ -120,8 +128,9 @@ class PieceStrike:
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Rewrite the texts of a unit."""
-        unit = payload.unit
-        marked = of_documents(payload.struck, unit.number)
+        one: Marked = payload
+        unit = one.unit
+        marked = of_documents(one.marks, unit.number)
         documents, places = marked.column("document").to_numpy(), marked.column("place").to_numpy()
         empty: list[int] = []
         start = 0

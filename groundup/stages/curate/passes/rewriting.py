@@ -5,34 +5,64 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from groundup.base.files import sha256_json
 from groundup.stages.curate.engine.operator import Operator
+from groundup.stages.curate.engine.runs import gather_runs, read_partition
 from groundup.stages.curate.passes.clean import KEPT
 from groundup.stages.curate.passes.decisions import DECISIONS
+from groundup.stages.curate.passes.inputs import ROWS, UNIT_BITS, Ints, UnitInput
 from groundup.stages.curate.passes.tables import conform
 
-Ints = NDArray[np.int64]
+MARKS: Final = "marks.arrow"
 
-UNIT_BITS: Final = 32
-"""A document of a run is named by one integer: the number of its unit, then that of its row."""
-ROWS: Final = 1024
+_AT_ONCE: Final = 1 << 22
+"""Marks in memory while they are gathered, of about 20 bytes each."""
 
 
-def of_documents(paths: Sequence[Path], unit: int) -> pa.Table:
-    """The rows of all files whose ``document`` is of one unit; ``document`` is the row's number then."""
-    low, high = unit << UNIT_BITS, (unit + 1) << UNIT_BITS
-    only = (pc.field("document") >= low) & (pc.field("document") < high)
-    table = pa.concat_tables([pq.read_table(path, filters=only) for path in paths])
+@dataclass(frozen=True)
+class Marked:
+    """A unit, and the run of what was marked in all of them."""
+
+    unit: UnitInput
+    marks: Path
+
+
+@dataclass(frozen=True)
+class Gather:
+    """Writes ``marks.arrow``: what the partitions marked in documents, as a run of which partition u is unit u.
+
+    Their files have ``document`` (the address), ``place`` and perhaps more, in this order.
+    """
+
+    units: int
+
+    @property
+    def digest(self) -> str:
+        """What defines the work."""
+        return sha256_json(["gathered marks", 1, self.units])
+
+    def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
+        """Gather; the payload is the files."""
+        paths: Sequence[Path] = payload
+        units = np.arange(self.units + 1) << UNIT_BITS
+        gather_runs(paths, pq.read_schema(paths[0]), ("document", "place"), units, folder / MARKS, _AT_ONCE)
+        return {}
+
+
+def of_documents(marks: Path, unit: int) -> pa.Table:
+    """What was marked in one unit; ``document`` is the row's number now."""
+    table = read_partition([marks], unit)
     at = table.schema.get_field_index("document")
-    return table.set_column(at, "document", pa.array(table.column("document").to_numpy() - low))
+    rows = table.column("document").to_numpy() - (unit << UNIT_BITS)
+    return table.set_column(at, "document", pa.array(rows))
 
 
 @contextmanager

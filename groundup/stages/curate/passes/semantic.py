@@ -1,9 +1,12 @@
 """Semantic duplicates: embeddings are clustered, and within a cluster those above a cosine go (Abbas et al. 2023).
 
-Vectors are written for every unit (:mod:`.embeddings`). A sample of them, drawn by document id, gives the centroids;
-each vector goes to the nearest, and the members of a cluster meet in sorted runs. Which documents there are decides
-how many clusters, who is in the sample, and all the rest: not how they were cut into units, in which order they came,
-or how many workers there are. Inner products are exact, see :func:`.duplicates.semantic.on_grid`.
+Vectors come from the words (:mod:`.tfidf`) or from a file (:mod:`.given`). A sample of them, drawn by document id,
+gives the centroids; each vector goes to the nearest, and the members of a cluster meet in sorted runs. Which documents
+there are decides how many clusters, who is in the sample, and all the rest: not how they were cut into units, in which
+order they came, or how many workers there are. Inner products are exact, see :func:`.duplicates.semantic.on_grid`.
+
+A cluster is compared as a whole in one process. How large it will be is known from the sample; one that would be too
+large (a corpus that is half boilerplate has one) is split by the hash of the id, and each part is compared by itself.
 """
 
 from __future__ import annotations
@@ -21,16 +24,17 @@ import pyarrow.parquet as pq
 from groundup.base.files import sha256_file, sha256_json
 from groundup.base.seeds import unit_interval
 from groundup.stages.curate.duplicates.minhash import mixed
-from groundup.stages.curate.duplicates.reduce import semantic_reduce, semantic_rows
-from groundup.stages.curate.duplicates.semantic import assign, centroids
+from groundup.stages.curate.duplicates.semantic import Ints, assign, centroids, semantic_twins
 from groundup.stages.curate.duplicates.survivors import by_right_to_stay
 from groundup.stages.curate.engine import units
+from groundup.stages.curate.engine.ids import id_words
 from groundup.stages.curate.engine.jobs import Done, Job, Work, free
 from groundup.stages.curate.engine.runs import partitions_for, read_partition, write_run
-from groundup.stages.curate.passes import embeddings
 from groundup.stages.curate.passes.decisions import DECISIONS, write_decisions
-from groundup.stages.curate.passes.embeddings import FileMap, Join, NameMap, SlotCount, Tfidf, Weighed, unpacked
-from groundup.stages.curate.passes.exact import Partition
+from groundup.stages.curate.passes.given import FileMap, Join, NameMap, embedding_files, given_runs
+from groundup.stages.curate.passes.inputs import Partition
+from groundup.stages.curate.passes.tfidf import SlotCount, Tfidf, Weighed, all_frequencies
+from groundup.stages.curate.passes.vectors import VECTORS, unpacked
 
 Keep = Literal["farthest", "longest"]
 
@@ -38,6 +42,8 @@ STEP: Final = "semantic_dedup"
 
 _CLUSTER: Final = 4096
 """Documents of a cluster, about, while the root of all documents is less: their cosines are a second's work."""
+_MOST_BYTES: Final = 128 << 20
+"""Vectors that are compared as a whole, about: 262,144 documents in 256 dimensions."""
 _SAMPLE_LEAST: Final = 4096
 _SAMPLE_EACH: Final = 64
 """Vectors of the sample for each centroid; FAISS asks for 39 to 256."""
@@ -79,18 +85,31 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Centres:
+    """The files of the centroids, ``centres``, and of how many ``parts`` each cluster is split into: (clusters,) int64.
+
+    ``clusters`` counts clusters, ``split`` those of several parts.
+    """
+
+    centres: Path
+    parts: Path
+    clusters: int
+    split: int
+
+
+@dataclass(frozen=True)
 class Placed:
-    """Vectors that are to be given to clusters: their file, and that of the centroids."""
+    """Vectors that are to be given to clusters: their file, and the centroids."""
 
     vectors: Path
-    centres: Path
+    centres: Centres
 
 
 @dataclass(frozen=True)
 class ClusterMap:
-    """Writes ``clusters.arrow``: the vectors with their cluster and the cosine with its centroid, a run by cluster.
+    """Writes ``clusters.arrow``: the vectors with the cosine with their centroid, a run by part of a cluster.
 
-    Keys are hashes of the numbers of clusters, for runs are cut at equal places of the range of keys.
+    Keys are hashes of the numbers of clusters and parts, for runs are cut at equal places of the range of keys.
     """
 
     partitions: int
@@ -98,14 +117,16 @@ class ClusterMap:
     @property
     def digest(self) -> str:
         """What defines the work."""
-        return sha256_json(["clusters", 1, self.partitions])
+        return sha256_json(["clusters", 2, self.partitions])
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Find the nearest centroids."""
         job: Placed = payload
         table = pq.read_table(job.vectors)
-        clusters, closeness = assign(unpacked(table.column("vector")), np.load(job.centres))
-        keys = mixed(clusters.astype(np.uint64))
+        clusters, closeness = assign(unpacked(table.column("vector")), np.load(job.centres.centres))
+        parts = np.load(job.centres.parts).astype(np.uint64)[clusters]
+        part = mixed(id_words(table.column("id"))[:, 1]) % parts
+        keys = mixed(clusters.astype(np.uint64) | (part << np.uint64(32)))
         table = table.append_column("key", pa.array(keys)).append_column("closeness", pa.array(closeness))
         write_run(folder / "clusters.arrow", table, keys, self.partitions)
         return {"documents": table.num_rows}
@@ -134,30 +155,32 @@ class ClusterReduce:
 
 
 def cluster_decisions(table: pa.Table, min_cosine: float, keep: Keep) -> pa.Table:
-    """The decisions on rows (unit, row, chars, id, vector, key, closeness); rows of one key are one cluster."""
-    ids = [str(name) for name in table.column("id").to_pylist()]
-    order = by_right_to_stay(table.column("chars").to_numpy(), ids)
-    ranked = table.take(order)
-    points = unpacked(ranked.column("vector"))
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(points.reshape(-1)), points.shape[1])
-    key, closeness = (ranked.column(name).to_numpy() for name in ("key", "closeness"))
-    rows = pa.Table.from_batches([semantic_rows(key, np.arange(len(order)), closeness, vectors)])
-    found = semantic_reduce(rows, min_cosine, keep, STEP)
-    gone, stays = found.column("document"), found.column("survivor")
-    survivors = [ids[at] for at in order[stays.to_numpy()].tolist()]
-    cosines = found.column("jaccard").to_numpy()
+    """The decisions on rows (unit, row, chars, id, vector, key, closeness); rows of one key are compared."""
+    keys, closeness, unit, row = (table.column(name).to_numpy() for name in ("key", "closeness", "unit", "row"))
+    vector: Any = table.column("vector").combine_chunks()
+    order = by_right_to_stay(table.column("chars").to_numpy(), id_words(table.column("id")))
+    order = order[np.argsort(keys[order], kind="stable")]
+    gone, stays, cosines = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
+    for rows in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+        vectors = unpacked(vector.take(pa.array(rows)))
+        twins = semantic_twins(vectors, np.arange(len(rows)), closeness[rows], min_cosine, keep)
+        gone.append(rows[twins.dropped])
+        stays.append(rows[twins.survivor])
+        cosines.append(twins.jaccard)
+    dropped, cosine = np.concatenate(gone), np.concatenate(cosines)
+    survivors = table.column("id").take(np.concatenate(stays)).to_pylist()
     count = len(survivors)
     return pa.table(
         {
-            "unit": ranked.column("unit").take(gone),
-            "row": ranked.column("row").take(gone),
+            "unit": pa.array(unit[dropped]),
+            "row": pa.array(row[dropped]),
             "step": [STEP] * count,
             "rule": ["semantic_duplicate"] * count,
             "detail": [
-                f"of {name} (cosine {cosine:.3f})" for name, cosine in zip(survivors, cosines.tolist(), strict=True)
+                f"of {name} (cosine {value:.3f})" for name, value in zip(survivors, cosine.tolist(), strict=True)
             ],
             "survivor": survivors,
-            "similarity": cosines,
+            "similarity": pa.array(cosine),
         },
         schema=DECISIONS,
     )
@@ -196,15 +219,16 @@ def find(
     with_vector = sum(done.facts["vectors"] for done in vectors)
     counts = {"documents": documents, "without_embedding": documents - with_vector}
     if not with_vector:
-        return Found([], {**counts, "clusters": 0, "largest_cluster": 0, "dropped": 0})
+        return Found([], {**counts, "clusters": 0, "split_clusters": 0, "largest_cluster": 0, "dropped": 0})
     dim = vectors[0].facts["dim"]
-    path, made = _centres(vectors, clusters or clusters_for(with_vector), with_vector, dim, hands)
+    found = _centres(vectors, clusters or clusters_for(with_vector), with_vector, dim, hands)
+    defined = {"centres": sha256_file(found.centres), "parts": sha256_file(found.parts)}
     placed = [
         Job(
-            {"vectors": done.hashes["vectors.parquet"], "centres": sha256_file(path)},
+            {"vectors": done.hashes[VECTORS], **defined},
             max(1, done.facts["vectors"] * 2 * dim),
-            Placed(done.file("vectors.parquet"), path),
-            (done.file("vectors.parquet"),),
+            Placed(done.file(VECTORS), found),
+            (done.file(VECTORS),),
         )
         for done in vectors
     ]
@@ -219,10 +243,11 @@ def find(
         [Job({"runs": hashes, "partition": at}, size, Partition(at, runs), runs) for at in range(count)],
     )
     for one in vectors:
-        free(one, "vectors.parquet")
+        free(one, VECTORS)
     for one in mapped:
         free(one, "clusters.arrow")
-    counts["clusters"] = made
+    counts["clusters"] = found.clusters
+    counts["split_clusters"] = found.split
     counts["largest_cluster"] = max(done.facts["largest"] for done in reduced)
     counts["dropped"] = sum(done.facts["dropped"] for done in reduced)
     return Found([done.file("decisions.parquet") for done in reduced], counts)
@@ -231,7 +256,7 @@ def find(
 def _tfidf(jobs: Sequence[Job], hands: Hands) -> list[Done]:
     """``vectors.parquet`` of each unit, from the words of its documents."""
     counted = hands.do("word counts", SlotCount(), jobs)
-    frequencies, documents = embeddings.all_frequencies(counted)
+    frequencies, documents = all_frequencies(counted)
     path = hands.home / "frequencies.npy"
     np.save(path, frequencies)
     defined = {"frequencies": sha256_file(path), "documents": documents}
@@ -243,11 +268,11 @@ def _tfidf(jobs: Sequence[Job], hands: Hands) -> list[Done]:
 
 def _given(path: Path, jobs: Sequence[Job], hands: Hands) -> list[Done]:
     """``vectors.parquet`` of each partition of ids, from a file of embeddings."""
-    files = [(file, sha256_file(file)) for file in embeddings.embedding_files(path)]
+    files = [(file, sha256_file(file)) for file in embedding_files(path)]
     parts = units.cut(files, hands.unit_bytes)
     count = partitions_for(sum(part.size for part in parts), hands.partition_bytes)
     mapped = hands.do("embeddings", FileMap(count), [Job(part.identity, part.size, part) for part in parts])
-    given = embeddings.given_runs(mapped)
+    given = given_runs(mapped)
     named = hands.do("documents by id", NameMap(count), jobs)
     names = [done.file("names.arrow") for done in named]
     defined = {
@@ -270,22 +295,34 @@ def _given(path: Path, jobs: Sequence[Job], hands: Hands) -> list[Done]:
     return joined
 
 
-def _centres(vectors: Sequence[Done], clusters: int, documents: int, dim: int, hands: Hands) -> tuple[Path, int]:
-    """The file of the centroids, made from a sample of bounded size, and how many they are."""
+def _centres(vectors: Sequence[Done], clusters: int, documents: int, dim: int, hands: Hands) -> Centres:
+    """The centroids, made from a sample of bounded size, and the parts of clusters that the sample says are large."""
     rows = min(max(_SAMPLE_LEAST, _SAMPLE_EACH * clusters), max(1, _SAMPLE_NUMBERS // dim))
     share = 1.0 if rows >= documents else rows / documents
     jobs = [
         Job(
-            {"vectors": done.hashes["vectors.parquet"]},
+            {"vectors": done.hashes[VECTORS]},
             max(1, done.facts["vectors"]),
-            done.file("vectors.parquet"),
-            (done.file("vectors.parquet"),),
+            done.file(VECTORS),
+            (done.file(VECTORS),),
         )
         for done in vectors
     ]
     drawn = hands.do("sample", Sample(share), jobs)
     table = pa.concat_tables([pq.read_table(done.file("sample.parquet")) for done in drawn]).sort_by("id")
-    clusters = min(clusters, table.num_rows)
-    path = hands.home / "centres.npy"
-    np.save(path, centroids(unpacked(table.column("vector")), clusters))
-    return path, clusters
+    points = unpacked(table.column("vector"))
+    centres = centroids(points, min(clusters, len(points)))
+    parts = _parts(assign(points, centres)[0], len(centres), documents, max(1, _MOST_BYTES // (2 * dim)))
+    paths = hands.home / "centres.npy", hands.home / "parts.npy"
+    np.save(paths[0], centres)
+    np.save(paths[1], parts)
+    return Centres(*paths, len(parts), int(np.count_nonzero(parts > 1)))
+
+
+def _parts(sample: Ints, clusters: int, documents: int, most: int) -> Ints:
+    """Into how many parts each cluster is split, by the clusters of a sample of all documents; most have one.
+
+    >>> _parts(np.array([0, 0, 0, 1]), clusters=3, documents=4000, most=1000).tolist()
+    [3, 1, 1]
+    """
+    return np.maximum(1, -(-np.bincount(sample, minlength=clusters) * documents // (len(sample) * most)))

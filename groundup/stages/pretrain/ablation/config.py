@@ -11,7 +11,7 @@ from pydantic import Field
 from groundup.artifact.record import Record
 from groundup.artifact.stage import InputRef, Node, need
 from groundup.base.units import Span
-from groundup.stages.pretrain.config import PretrainConfig, check_stores, check_weights
+from groundup.stages.pretrain.config import BY_HAND, PretrainConfig, check_stores, check_weights
 
 if TYPE_CHECKING:
     from groundup.train.plan.workload import Workload
@@ -22,7 +22,6 @@ BASELINE: Final = "baseline"
 DEPTH: Final = 2
 HORIZON: Final = Span(1e6, "tokens")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_BY_HAND: Final = ("num_heads", "num_kv_heads", "intermediate_size")
 
 Item = TypeVar("Item")
 
@@ -66,7 +65,7 @@ class AblateConfig(PretrainConfig):
         RequestError if the target's shape is set by hand in a way that another depth can't have.
         """
         depth = fields.pop("depth", None) or min(target.depth, DEPTH)
-        for name in _BY_HAND:
+        for name in BY_HAND:
             need(
                 depth == target.depth or getattr(target, name) is None,
                 f"{artifact}.{name} is set and has no meaning at depth {depth}: add {artifact}.{name}=null, or give "
@@ -111,7 +110,7 @@ class AblateConfig(PretrainConfig):
 
     def identity(self, hashes: Mapping[str, str]) -> dict[str, Any]:
         # Inputs enter a digest in a row: which of them belong to which name has to be said.
-        sizes = {name: len(stores) for name, stores in self.by_name((), self.input_names("variants")).items()}
+        sizes = [[name, len(stores)] for name, stores in self.by_name((), self.input_names("variants")).items()]
         return {**super().identity(hashes), "variant_stores": sizes}
 
     def family(self, node: Node, records: Mapping[str, Record]) -> dict[str, Workload]:

@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from groundup.artifact.stage import Artifact
-from groundup.stages.pretrain.validation import Measured, drawn
+from groundup.stages.pretrain.validation import Measured, documents_of, drawn
 from groundup.text.shards import Ids
 from groundup.train.stream import PackedSteps
 
@@ -44,30 +45,26 @@ class Reads:
 
 def reads(steps: PackedSteps, stores: Sequence[Artifact], measured: Sequence[Measured]) -> Reads:
     """Look through a variant's token stores; ``steps`` are those of one of its runs."""
-    shares, different = defaultdict[str, float](float), 0
-    ids, texts = {one.id for one in measured}, {_text(one.ids) for one in measured}
-    lengths = {len(one.ids) for one in measured}
-    pages, copies = set[str](), set[bytes]()
-    seen, total = set[str](), sum(steps.rows_read())
+    lengths, texts = [len(one.ids) for one in measured], {_text(one.ids) for one in measured}
+    shares, tables, copies = defaultdict[str, float](float), [], set[bytes]()
+    total = sum(steps.rows_read())
     for artifact, source, rows in zip(stores, steps.sources, steps.rows_read(), strict=True):
-        table = _training_documents(artifact)
-        sizes = (table["end"].to_numpy() - table["start"].to_numpy()).tolist()
-        names, of = ([str(value) for value in table[column].to_pylist()] for column in ("id", "source"))
-        whole = sum(sizes)
-        for number, (one, name, size) in enumerate(zip(names, of, sizes, strict=True)):
-            shares[name] += rows / total * size / whole
-            if one not in seen:  # a mixture has a document as often as it is read in an epoch
-                seen.add(one)
-                different += size
-                if one in ids:
-                    pages.add(one)
-                elif size in lengths and (text := _text(source.store.document(number))) in texts:
-                    copies.add(text)
+        table = documents_of(artifact, "train", ["id", "source", "start", "end"])
+        table = table.append_column("size", pc.subtract(table["end"], table["start"]))
+        tables.append(table.select(["id", "size"]))
+        whole = pc.sum(table["size"]).as_py()
+        for one in table.group_by("source").aggregate([("size", "sum")]).to_pylist():
+            shares[str(one["source"])] += rows / total * one["size_sum"] / whole
+        like = np.isin(table["size"].to_numpy(), lengths) & ~_in(table["id"], measured).to_numpy()
+        found = (_text(source.store.document(number)) for number in np.flatnonzero(like).tolist())
+        copies |= {text for text in found if text in texts}
+    # A mixture has a document as often as it is read in an epoch.
+    once = pa.concat_tables(tables).group_by("id", use_threads=False).aggregate([("size", "first")])
     return Reads(
         tokens=total * steps.seq_len,
-        different=different,
+        different=pc.sum(once["size_first"]).as_py(),
         shares=dict(sorted(shares.items())),
-        same_page=len(pages),
+        same_page=pc.sum(_in(once["id"], measured), min_count=0).as_py(),
         same_text=len(copies),
     )
 
@@ -88,9 +85,9 @@ def distance(one: Reads, other: Reads) -> float:
     return sum(abs(one.shares.get(name, 0.0) - other.shares.get(name, 0.0)) for name in names) / 2
 
 
-def _training_documents(artifact: Artifact) -> pa.Table:
-    table = pq.read_table(artifact.file("documents.parquet"), columns=["id", "source", "split", "start", "end"])
-    return table.filter(pc.equal(table["split"], pa.scalar("train")))
+def _in(ids: Any, measured: Sequence[Measured]) -> Any:
+    """Which of an Arrow column of ids are those of documents to predict."""
+    return pc.is_in(ids, pa.array([one.id for one in measured], ids.type))
 
 
 def _text(ids: Ids) -> bytes:

@@ -130,13 +130,24 @@ class Report:
                     "difference": round(found.difference.value, 5),
                     "low": round(found.difference.low, 5),
                     "high": round(found.difference.high, 5),
-                    "p_adjusted": round(found.adjusted, 5),
+                    "p_adjusted": float(f"{found.adjusted:.5g}"),
                     "smallest_visible": round(found.visible, 5),
                 }
                 for row, found in self.ranked()
             },
             "warnings": len(self.warnings),
         }
+
+
+def said(metrics: Mapping[str, Any]) -> list[str]:
+    """The record's metrics in words, a line each."""
+    lines = [f"{BASELINE:<24} {metrics['baseline']:.4f} bits a byte"]
+    for name, one in metrics["variants"].items():
+        interval = f"({one['low']:+.4f} to {one['high']:+.4f})"
+        lines.append(f"{name:<24} {one['difference']:+.4f} {interval}, p {one['p_adjusted']:.2g}: {one['verdict']}")
+    if metrics["warnings"]:
+        lines.append(f"{metrics['warnings']} warnings in the report")
+    return lines
 
 
 def report(design: Design, data: Mapping[str, Reads], rows: Sequence[RunRow]) -> Report:

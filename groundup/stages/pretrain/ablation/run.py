@@ -31,7 +31,7 @@ from groundup.stages.pretrain.validation import PART, Measured
 from groundup.text.tokenizer import Tokenizer
 
 _POINTS: Final = 5
-"""Validations in a run, at least; each predicts about a twentieth of what a run of the default length reads."""
+"""Validations in a run, at least; each predicts about a fifteenth of what a run of the default length reads."""
 
 Stores = Mapping[str, tuple[Artifact, ...]]
 

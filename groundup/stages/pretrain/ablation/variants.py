@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import yaml
-
-from groundup.artifact.stage import Node, StageConfig, need
-from groundup.base.errors import RequestError
+from groundup.artifact.stage import Node, need
+from groundup.base.yaml_file import read_yaml
 from groundup.stages.pretrain.ablation.config import BASELINE
 from groundup.stages.pretrain.config import PretrainConfig
 
@@ -46,18 +44,13 @@ def _from_options(options: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]
 
 
 def _from_file(file: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RequestError(f"variants file {str(file)!r} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise RequestError(f"variants file {str(file)!r} is not valid YAML") from None
-    need(isinstance(data, dict), f"variants file {str(file)!r} must map names to overrides")
+    data = read_yaml(file)
+    need(isinstance(data, dict), f"{file} must map names to overrides")
     for name, overrides in data.items():
         several = isinstance(overrides, list) and all(isinstance(one, str) for one in overrides)
         need(
             several or isinstance(overrides, str),
-            f"variants file {str(file)!r}: {name!r} must be overrides such as corpus.filters=[], or a list of them",
+            f"{file}: {name!r} must be overrides such as corpus.filters=[], or a list of them",
         )
         yield str(name), tuple(overrides) if several else _split(overrides)
 
@@ -105,19 +98,3 @@ def changed(target: Node, other: Node, known: Mapping[str, Node]) -> tuple[list[
     for store in other.inputs["tokens"]:
         differs(store)
     return list(own.values()), list(shared.values())
-
-
-def renamed(entry: Mapping[str, Any], config: StageConfig, names: Mapping[str, str]) -> dict[str, Any]:
-    """An artifact of a recipe file with its inputs renamed."""
-    found = dict(entry)
-    for field in config.input_fields():
-        value = found.get(field)
-        if isinstance(value, str):
-            found[field] = names.get(value, value)
-        elif isinstance(value, list):
-            found[field] = [names.get(one, one) for one in value]
-    if getattr(config, "by", None) == "corpus":  # a mixture that tells its groups by the names of its inputs
-        for field in ("shares", "caps"):
-            if field in found:
-                found[field] = {names.get(group, group): value for group, value in found[field].items()}
-    return found

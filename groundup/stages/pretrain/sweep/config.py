@@ -11,13 +11,12 @@ from groundup.artifact.record import Record
 from groundup.artifact.stage import Node, need
 from groundup.base.units import Span
 from groundup.model.count import active_parameters
-from groundup.stages.pretrain.config import PretrainConfig
+from groundup.stages.pretrain.config import BY_HAND, PretrainConfig
 
 if TYPE_CHECKING:
     from groundup.train.plan.workload import Workload
 
 _SHARES_OF_DEPTH = (0.25, 0.375, 0.5, 0.75)
-_BY_HAND = ("num_heads", "num_kv_heads", "intermediate_size")
 
 
 class SweepConfig(PretrainConfig):
@@ -85,7 +84,7 @@ class SweepConfig(PretrainConfig):
     def check(self, node: Node) -> None:
         super().check(node)
         where = f"artifact {node.name!r}"
-        for name in _BY_HAND:
+        for name in BY_HAND:
             need(getattr(self, name) is None, f"{where}: {name} can't be set: it has no meaning for other depths")
         depths, lengths = self.family_depths(), sorted(set(self.tokens_per_parameter))
         need(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -93,6 +93,16 @@ class Report:
             "prediction_error": self.prediction.error,
             "reliable": self.reliable,
         }
+
+
+def said(metrics: Mapping[str, Any]) -> list[str]:
+    """The record's metrics in words, a line each."""
+    interval = f"{metrics['predicted_low']:.4f} to {metrics['predicted_high']:.4f}"
+    lines = [f"predicted: {metrics['predicted']:.4f} bits a byte ({interval})"]
+    if metrics["measured"] is not None:
+        error = f"the prediction was off by {metrics['prediction_error']:+.2%}"
+        lines.append(f"reached:   {metrics['measured']:.4f}; {error}")
+    return lines
 
 
 def report(rows: Sequence[RunRow], fit: Fit, target: RunRow, trained: bool) -> Report:

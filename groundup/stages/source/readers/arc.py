@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from groundup.stages.source.bounded import DamageError
 from groundup.stages.source.readers import http
 from groundup.stages.source.readers.encodings import decode_any
 from groundup.stages.source.readers.reading import Page, Reading, where
-from groundup.stages.source.unpack import DamageError, Member
+from groundup.stages.source.unpack import Member
 
 _LINE: Final = re.compile(
     rb"(?P<url>[a-z][a-z0-9+.-]*:\S*) (?P<ip>[0-9a-fA-F.:]+) (?P<date>\d{8,14}) (?P<type>\S+)"

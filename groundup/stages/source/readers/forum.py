@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from groundup.stages.source.bounded import DamageError
 from groundup.stages.source.readers.reading import Page, Reading, iso_date, where
 from groundup.stages.source.readers.rows import LONE_SURROGATE, json_objects
 from groundup.stages.source.readers.text import HTML, PLAIN
 from groundup.stages.source.readers.xml import elements
-from groundup.stages.source.unpack import DamageError, Member
+from groundup.stages.source.unpack import Member
 
 _QUESTION: Final = "1"
 _ANSWER: Final = "2"

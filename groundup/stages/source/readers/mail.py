@@ -11,16 +11,16 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from groundup.base.guard import Failure, Guard
-from groundup.base.units import human_bytes
 from groundup.stages.source.readers.mail_text import Mail, parse
-from groundup.stages.source.readers.reading import Page, Reading
+from groundup.stages.source.readers.reading import Page, Reading, overrun
 from groundup.stages.source.readers.text import HTML, PLAIN, whole
 from groundup.stages.source.unpack import Member, read_lines
 
 SECONDS: Final = 10.0
 """Processor time for a message: ordinary mail takes a thousandth of a second, its largest attachments a tenth."""
 MEMORY_BYTES: Final = 512 << 20
-"""Memory for a message: a page of the largest default size, held, split and decoded, several times over."""
+"""Memory for a message, or more where pages may be large: it is held, split and decoded, several times over."""
+_COPIES: Final = 16
 
 _QUOTED_FROM: Final = re.compile(rb"^>(>*From )", re.M)
 _LONGEST_LINE: Final = 1 << 20
@@ -75,19 +75,20 @@ def _joined(lines: list[bytes]) -> bytes:
 
 
 def _guard(max_size: int) -> Guard[bytes, Mail]:
-    return Guard(parse, SECONDS, MEMORY_BYTES)
+    return Guard(parse, SECONDS, max(MEMORY_BYTES, _COPIES * max_size))
 
 
 def _pages(messages: Iterable[tuple[str, bytes | None]], reading: Reading) -> Iterator[Page]:
     """The pages of (record, message); None stands for one that was too large."""
-    parsed = iter(reading.guard(_guard).map([content for _, content in messages if content is not None]))
+    guard = reading.guard(_guard)
+    parsed = iter(guard.map([content for _, content in messages if content is not None]))
     for record, content in messages:
         if content is None:
             reading.skip("too_large", record)
             continue
         found = next(parsed)
         if isinstance(found, Failure):
-            reason, what = _explained(found)
+            reason, what = overrun(found, guard) or ("bad_message", f"can't be parsed ({found.detail})")
             reading.refuse(reason, record, f"{record} {what}")
         elif not found.has_text or found.text is None or not found.text.strip():
             nothing = "empty" if found.text is not None else "unknown_encoding"
@@ -102,14 +103,3 @@ def _page(record: str, found: Mail, text: str) -> Page:
     whole_text = f"{found.subject}\n\n{text}" if found.subject else text
     content = whole_text.replace("\r\n", "\n").encode("utf-8", "replace")
     return Page(record, PLAIN, "utf-8", found.url, content, found.date)
-
-
-def _explained(failure: Failure) -> tuple[str, str]:
-    """The reason that a failure is counted under, and what happened."""
-    match failure.rule:
-        case "too_slow":
-            return "too_slow", f"can't be parsed in {SECONDS:g} seconds"
-        case "too_large":
-            return "out_of_memory", f"can't be parsed in {human_bytes(MEMORY_BYTES)} of memory"
-        case _:
-            return "bad_message", f"can't be parsed ({failure.detail})"

@@ -12,14 +12,14 @@ from functools import partial
 from typing import Final
 
 from groundup.base.guard import Failure, Guard
-from groundup.base.units import human_bytes
 from groundup.stages.source.readers.pdf_text import Layer, prepare, text_layer
-from groundup.stages.source.readers.reading import Page, Reading, where
+from groundup.stages.source.readers.reading import Page, Reading, overrun, where
 from groundup.stages.source.readers.text import PLAIN, whole
 from groundup.stages.source.unpack import Member
 
-SECONDS: Final = 30.0
-"""Processor time for a document: pypdf takes a hundredth to a tenth of a second a sheet, so a book is well within."""
+SECONDS: Final = 120.0
+"""Processor time for a document: pypdf takes a hundredth to a tenth of a second a sheet, so a book of a thousand dense
+ones is within."""
 MEMORY_BYTES: Final = 1 << 30
 """Memory for a document beyond that of the idle parser. pypdf ends a stream at 75 MB, which takes twice as much: some
 such fit, and a machine that trains models has this to spare."""
@@ -33,9 +33,10 @@ def read_pdf(member: Member, reading: Reading) -> Iterator[Page]:
     content = whole(member, reading)
     if content is None:
         return
-    (found,) = reading.guard(_guard).map([content])
+    guard = reading.guard(_guard)
+    (found,) = guard.map([content])
     if isinstance(found, Failure):
-        reason, what = _explained(found)
+        reason, what = overrun(found, guard) or _explained(found)
         reading.refuse(reason, member.name, f"{where(member, reading)} {what}")
     elif found.encrypted:
         reading.refuse("encrypted", member.name, f"{where(member, reading)} is encrypted; unlock it first")
@@ -55,14 +56,8 @@ def _guard(max_size: int) -> Guard[bytes, Layer]:
 
 def _explained(failure: Failure) -> tuple[str, str]:
     """The reason that a failure is counted under, and what happened."""
-    match failure.rule:
-        case "too_slow":
-            return "too_slow", f"can't be parsed in {SECONDS:g} seconds"
-        case "too_large":
-            return "out_of_memory", f"can't be parsed in {human_bytes(MEMORY_BYTES)} of memory"
-        case _ if failure.detail == "LimitReachedError":  # pypdf's own limits on what its streams unpack to
-            return "unpacks_too_far", "has a stream that unpacks too far"
-        case _ if failure.detail in _LOCKED:
-            return "encrypted", "is encrypted; unlock it first"
-        case _:
-            return "bad_pdf", f"can't be parsed ({failure.detail})"
+    if failure.detail == "LimitReachedError":  # pypdf's own limits on what its streams unpack to
+        return "unpacks_too_far", "has a stream that unpacks too far"
+    if failure.detail in _LOCKED:
+        return "encrypted", "is encrypted; unlock it first"
+    return "bad_pdf", f"can't be parsed ({failure.detail})"

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from groundup.base.errors import DataError
-from groundup.base.guard import Guard
+from groundup.base.guard import Failure, Guard
+from groundup.base.units import human_bytes
+from groundup.stages.source.bounded import Rules
 from groundup.stages.source.config import SourceFile
-from groundup.stages.source.unpack import Member, Rules
+from groundup.stages.source.unpack import Member
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -110,6 +112,17 @@ class Reading:
         """End the processes of all guards."""
         for guard in self.guards.values():
             guard.close()
+
+
+def overrun(failure: Failure, guard: Guard[Any, Any]) -> tuple[str, str] | None:
+    """The reason that a failure is counted under and what happened, if it is that of a limit."""
+    match failure.rule:
+        case "too_slow":
+            return "too_slow", f"can't be parsed in {guard.seconds:g} seconds"
+        case "too_large":
+            return "out_of_memory", f"can't be parsed in {human_bytes(guard.memory_bytes)} of memory"
+        case _:
+            return None
 
 
 def _cut(text: str) -> str:

@@ -13,15 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from groundup.base.errors import DataError
+from groundup.stages.source.bounded import SMALL, BombError, DamageError
 from groundup.stages.source.readers.reading import Page, Reading, iso_date, where
 from groundup.stages.source.readers.text import HTML, MARKDOWN, PLAIN, decode, text_pages
-from groundup.stages.source.unpack import SMALL, BombError, DamageError, Member, read_lines
+from groundup.stages.source.unpack import Member, read_lines
 
 MEDIA_TYPES: Final = {"text": PLAIN, "markdown": MARKDOWN, "html": HTML}
 LONE_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _PARQUET_ROWS: Final = 64
-_ODD_RATIO: Final = 20.0
-"""Times its size that a column of text hardly ever unpacks to: Zstandard makes a fifth of it at best."""
+_BATCH_BYTES: Final = 1 << 30
+"""Bytes that the rows of a Parquet file may take at a time, unless a single one takes more."""
+_UNREADABLE: Final = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowMemoryError, pa.ArrowCapacityError)
 _PIECE: Final = 1 << 16
 _BETWEEN: Final = " \t\r\n,"
 _GAP: Final = re.compile(f"[{_BETWEEN}]*+")
@@ -56,11 +58,10 @@ def read_parquet(member: Member, reading: Reading) -> Iterator[Page]:
             wanted = _columns(file.schema_arrow, place, reading)
             number = 0
             for batch in _batches(file, wanted, place, reading):
-                rows = batch.to_pylist()
-                named = ((f"row {number + at}", row) for at, row in enumerate(rows, 1))
+                named = ((f"row {number + at}", row) for at, row in enumerate(_rows(batch), 1))
                 yield from row_pages(named, place, reading)
-                number += len(rows)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError) as error:
+                number += batch.num_rows
+    except (*_UNREADABLE, OSError, EOFError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         what = "".join(str(error).splitlines()[:1])
@@ -68,20 +69,39 @@ def read_parquet(member: Member, reading: Reading) -> Iterator[Page]:
 
 
 def _batches(file: Any, wanted: list[str], place: str, reading: Reading) -> Iterator[Any]:
-    """Batches of a few rows, of one row where a row group unpacks so far that its rows may all be one long text.
+    """Batches of a few rows: as many as may all be as long as their group is when unpacked, for a group that holds one
+    long text in a dictionary may repeat it in every row.
 
-    BombError for a group that unpacks further than a file may, by what its metadata say.
+    BombError for a group that unpacks further than a file may. How far that is its metadata say, and they may lie: a
+    page of a file made so takes up to 2 GiB, which is what the format has room for.
     """
+    starts = tuple(f"{name}." for name in wanted)
     for number in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(number)
         chunks = [group.column(at) for at in range(group.num_columns)]
-        chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in wanted]
+        chunks = [chunk for chunk in chunks if f"{chunk.path_in_schema}.".startswith(starts)]
         packed = sum(chunk.total_compressed_size for chunk in chunks)
         unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
         if unpacked > max(SMALL, reading.rules.max_ratio * packed):
             raise BombError(place, f"unpacks to more than {reading.rules.max_ratio:g} times its size; see max_ratio")
-        rows = 1 if unpacked > _ODD_RATIO * packed else _PARQUET_ROWS
+        rows = max(1, min(_PARQUET_ROWS, _BATCH_BYTES // max(1, unpacked)))
         yield from file.iter_batches(batch_size=rows, row_groups=[number], columns=wanted)
+
+
+def _rows(batch: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a batch, one at a time."""
+    for values in zip(*batch.columns, strict=True):
+        yield {name: _value(value) for name, value in zip(batch.schema.names, values, strict=True)}
+
+
+def _value(scalar: Any) -> Any:
+    """A value as Python's: bytes where a text is not UTF-8, None for a date that Python can't hold."""
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return scalar.as_buffer().to_pybytes() if hasattr(scalar, "as_buffer") else None
+    except (ValueError, OverflowError, KeyError):  # the last: a time zone that nobody knows
+        return None
 
 
 def _columns(schema: Any, place: str, reading: Reading) -> list[str]:

@@ -15,10 +15,11 @@ from typing import IO, Any, Final
 
 from groundup.base.errors import missing_extra
 from groundup.base.units import human_bytes
+from groundup.stages.source.bounded import SMALL, BombError
 from groundup.stages.source.readers import http
 from groundup.stages.source.readers.encodings import decode_any
 from groundup.stages.source.readers.reading import Page, Reading, iso_date, where
-from groundup.stages.source.unpack import BombError, Member
+from groundup.stages.source.unpack import Member
 
 _PAGES: Final = frozenset({"response", "resource", "conversion"})
 _SWALLOWED: Final = re.compile(
@@ -28,7 +29,6 @@ _SWALLOWED: Final = re.compile(
 _NEXT: Final = re.compile(rb"WARC/[01]\.\d+\r?\n(?:WARC-|Content-)")
 _GZIP: Final = b"\x1f\x8b\x08"
 _CHUNK: Final = 1 << 20
-_SMALL: Final = 64 << 20
 _MAX_HEADER: Final = 1 << 20
 _LONGEST_START: Final = 32
 _OWN_NOTES: Final = ("metadata:", "urn:", "warcinfo:")
@@ -147,7 +147,7 @@ def _goes_on(member: Member, position: int) -> bool:
 
 
 def _allowed(packed: int, reading: Reading) -> int:
-    return int(min(reading.rules.max_unpacked, max(_SMALL, reading.rules.max_ratio * packed)))
+    return int(min(reading.rules.max_unpacked, max(SMALL, reading.rules.max_ratio * packed)))
 
 
 def _pages(record: Any, name: str, position: int, member: Member, reading: Reading) -> Iterator[Page]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from typing import IO, Final
 from xml.parsers import expat
 
-from groundup.stages.source.unpack import DamageError
+from groundup.stages.source.bounded import DamageError
 
 _PIECE: Final = 1 << 16
 _ELEMENT: Final = 64
