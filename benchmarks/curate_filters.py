@@ -8,8 +8,8 @@ texts; on ours also the Arrow columns in between. Reading the file and compiling
 datatrove's chain runs in a process of its own (``shared/peers/curate_datatrove.py``, spaCy's words) and then ours:
 
 - ``fineweb-en cold``: the same words, by a table of chunks that is empty at the start of the round;
-- ``fineweb-en later``: the table knows the chunks of other text, --before: as in the middle of a run, or worse, for that
-  text is of other kinds;
+- ``fineweb-en later``: the table knows the chunks of other text, --before: as in the middle of a run, or worse, for
+  that text is of other kinds;
 - ``fineweb-en warm``: the table knows all chunks of this very text: no run is faster;
 - ``groundup``: our default mode, with our own words and without C4's rules.
 

@@ -290,7 +290,11 @@ def _blank(language: str) -> Any:
         import spacy  # type: ignore[import-not-found, unused-ignore]
     except ModuleNotFoundError:
         raise missing_extra("spacy", EXTRA) from None
-    return spacy.blank(language)
+    nlp = spacy.blank(language)
+    # A new word costs most for its twenty attributes (shape, like_num, …), of which one is looked at here.
+    space = spacy.attrs.IS_SPACE
+    nlp.vocab.lex_attr_getters = {space: nlp.vocab.lex_attr_getters[space]}
+    return nlp
 
 
 def _hash(text: bytes) -> int:
