@@ -16,7 +16,7 @@ import threading
 from functools import cache
 from importlib import metadata
 from itertools import takewhile
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -292,8 +292,8 @@ def _blank(language: str) -> Any:
         raise missing_extra("spacy", EXTRA) from None
     nlp = spacy.blank(language)
     # A new word costs most for its twenty attributes (shape, like_num, …), of which one is looked at here.
-    space = spacy.attrs.IS_SPACE
-    nlp.vocab.lex_attr_getters = {space: nlp.vocab.lex_attr_getters[space]}
+    space, vocab = spacy.attrs.IS_SPACE, cast(Any, nlp.vocab)  # its stubs don't know the getters
+    vocab.lex_attr_getters = {space: vocab.lex_attr_getters[space]}
     return nlp
 
 
