@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from groundup.artifact.stage import InputRef, Node, StageConfig
 from groundup.base.config import Config, FileRef, execution
 from groundup.base.errors import missing_extra, nearest
-from groundup.stages.curate.engine.executor import ExecutorName
+from groundup.base.runner.executor import ExecutorName
 from groundup.stages.curate.identification.keep import labels
 from groundup.text.benchmark import Benchmark, evaluated
 

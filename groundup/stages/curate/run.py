@@ -31,12 +31,12 @@ from groundup.artifact.stage import Outcome, Task
 from groundup.base.errors import DataError
 from groundup.base.files import read_json, sha256_file, sha256_json, write_atomic
 from groundup.base.machine import cores
+from groundup.base.runner import units
+from groundup.base.runner.executor import run_jobs
+from groundup.base.runner.jobs import Done, FreedError, Job, Work, carry_out, forget, free, renew
+from groundup.base.runner.runs import partitions_for
 from groundup.base.units import human_bytes
 from groundup.stages.curate.config import CurateConfig
-from groundup.stages.curate.engine import units
-from groundup.stages.curate.engine.executor import run_jobs
-from groundup.stages.curate.engine.jobs import Done, FreedError, Job, Work, carry_out, forget, free, renew
-from groundup.stages.curate.engine.runs import partitions_for
 from groundup.stages.curate.exhibits import show
 from groundup.stages.curate.extraction.encoding import decode
 from groundup.stages.curate.passes import near, passages, pieces, rewriting, semantic

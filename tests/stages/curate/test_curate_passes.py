@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from groundup.artifact.ledger import LEDGER
 from groundup.base.errors import DataError
 from groundup.base.files import read_json
+from groundup.base.runner.jobs import Done, Job, carry_out
+from groundup.base.runner.runs import read_partition, write_run
 from groundup.base.seeds import unit_interval
 from groundup.stages.curate import summary as summary_module
 from groundup.stages.curate.duplicates.minhash import MinHash, shingle_sets
@@ -24,8 +26,6 @@ from groundup.stages.curate.duplicates.similarity import ShingleTable
 from groundup.stages.curate.duplicates.survivors import buckets_of, survivors
 from groundup.stages.curate.engine.columns import texts
 from groundup.stages.curate.engine.ids import id_names, id_words, key_words
-from groundup.stages.curate.engine.jobs import Done, Job, carry_out
-from groundup.stages.curate.engine.runs import read_partition, write_run
 from groundup.stages.curate.passes import near, rewriting
 from groundup.stages.curate.passes.clean import DROPPED, KEPT
 from groundup.stages.curate.passes.counts import counted, domain_of

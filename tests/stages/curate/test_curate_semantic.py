@@ -332,7 +332,7 @@ def test_files_of_other_sizes_and_doubled_documents_are_refused(tmp_path: Path) 
 
 
 def _do(home: Path) -> Any:
-    from groundup.stages.curate.engine.executor import run_jobs
+    from groundup.base.runner.executor import run_jobs
 
     return lambda phase, work, jobs: run_jobs(work, jobs, home, workers=1, report=lambda *_: None)
 

@@ -1,1 +1,1 @@
-"""How curation runs: operators on record batches, units of work, keyed reduction on disk."""
+"""How curation runs: operators on record batches, in a pipeline."""

@@ -2,7 +2,7 @@
 
 There are three forms. A *tag* adds columns and keeps every row. A *decision* reads columns and fills ``step``,
 ``rule`` and ``detail`` of rows that go; it removes none itself, so that the runner can keep them with their reason. A
-*reduce* compares rows with each other by a key (:mod:`groundup.stages.curate.engine.reduce`).
+*reduce* compares rows with each other by a key (:mod:`groundup.base.runner.runs`).
 
 What a row becomes may depend on its own columns and the specification, never on its neighbours, the order of rows,
 the process, or the clock: so any number of workers gives the same bytes.

@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from groundup.base.files import sha256_json
+from groundup.base.runner import units
+from groundup.base.runner.runs import write_run
+from groundup.base.runner.units import Unit
 from groundup.base.seeds import unit_interval
-from groundup.stages.curate.engine import units
 from groundup.stages.curate.engine.ids import key_words
 from groundup.stages.curate.engine.operator import VERDICT, Spec, with_column
 from groundup.stages.curate.engine.pipeline import Pipeline, Tally
-from groundup.stages.curate.engine.runs import write_run
-from groundup.stages.curate.engine.units import Unit
 from groundup.stages.curate.passes.tables import conform, names_and_types, table_schema
 
 PAGE_COLUMNS: Final = ("id", "source", "record", "media_type", "encoding", "url", "licence", "content")

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from groundup.stages.curate.engine.runs import gather_runs, read_parts
+from groundup.base.runner.runs import gather_runs, read_parts
 from groundup.stages.curate.passes.tables import table_schema
 
 DECISIONS: Final = table_schema(

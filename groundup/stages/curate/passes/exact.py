@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from groundup.base.files import sha256_json
+from groundup.base.runner.runs import read_parts
 from groundup.stages.curate.engine.ids import id_names, id_words, key_words
-from groundup.stages.curate.engine.runs import read_parts
 from groundup.stages.curate.passes.decisions import DECISIONS, write_decisions
 from groundup.stages.curate.passes.inputs import Partition
 

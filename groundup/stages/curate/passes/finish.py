@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from groundup.artifact.ledger import LEDGER
 from groundup.base.files import sha256_json, write_json
+from groundup.base.runner.runs import read_partition, write_run
 from groundup.base.seeds import unit_interval
 from groundup.stages.curate.engine.ids import id_words
 from groundup.stages.curate.engine.operator import VERDICT
-from groundup.stages.curate.engine.runs import read_partition, write_run
 from groundup.stages.curate.passes.clean import DOCUMENT
 from groundup.stages.curate.passes.counts import compute, counted, reasons
 from groundup.stages.curate.passes.decisions import DECISIONS, gone, of_unit

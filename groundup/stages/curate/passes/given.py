@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 
 from groundup.base.errors import DataError, RequestError, nearest
 from groundup.base.files import sha256_json
+from groundup.base.runner.jobs import Done
+from groundup.base.runner.runs import read_partition, write_run
+from groundup.base.runner.units import Unit
 from groundup.stages.curate.duplicates.embed import Floats
 from groundup.stages.curate.duplicates.semantic import MOST_DIM, on_grid
 from groundup.stages.curate.engine.ids import id_words
-from groundup.stages.curate.engine.jobs import Done
-from groundup.stages.curate.engine.runs import read_partition, write_run
-from groundup.stages.curate.engine.units import Unit
 from groundup.stages.curate.passes.inputs import ROWS, Partition, UnitInput, staying_rows
 from groundup.stages.curate.passes.vectors import ID, packed, unpacked, vectors_schema, vectors_writer, with_vectors
 

@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from groundup.base.files import sha256_json
+from groundup.base.runner.jobs import Done
+from groundup.base.runner.runs import read_partition, write_run
 from groundup.stages.curate.duplicates.minhash import distinct, shingle_sets
 from groundup.stages.curate.duplicates.similarity import BUDGET
 from groundup.stages.curate.duplicates.survivors import (
@@ -30,8 +32,6 @@ from groundup.stages.curate.duplicates.survivors import (
 )
 from groundup.stages.curate.engine.columns import Lists, lists, texts
 from groundup.stages.curate.engine.ids import Words, id_names, id_words
-from groundup.stages.curate.engine.jobs import Done
-from groundup.stages.curate.engine.runs import read_partition, write_run
 from groundup.stages.curate.passes.decisions import DECISIONS, gone, of_unit, write_decisions
 from groundup.stages.curate.passes.inputs import UNIT_BITS, Ints, Partition, UnitInput
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from groundup.base.files import sha256_json
+from groundup.base.runner.runs import read_partition, write_run
 from groundup.stages.curate.duplicates.passages import (
     FINGERPRINT_BYTES,
     fingerprints,
@@ -28,7 +29,6 @@ from groundup.stages.curate.duplicates.pieces import priorities, text_array
 from groundup.stages.curate.duplicates.substring import Keep, spans_of, without_spans
 from groundup.stages.curate.engine.columns import Texts, texts
 from groundup.stages.curate.engine.operator import Operator, with_column
-from groundup.stages.curate.engine.runs import read_partition, write_run
 from groundup.stages.curate.passes.decisions import write_decisions
 from groundup.stages.curate.passes.inputs import ROWS, Ints, Partition, UnitInput, staying_rows
 from groundup.stages.curate.passes.pieces import NO_ROWS

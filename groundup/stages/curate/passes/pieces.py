@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from groundup.base.files import sha256_json
+from groundup.base.runner.runs import read_partition, write_run
 from groundup.stages.curate.duplicates.pieces import (
     PieceRows,
     Pieces,
@@ -28,7 +29,6 @@ from groundup.stages.curate.duplicates.pieces import (
 )
 from groundup.stages.curate.engine.columns import texts
 from groundup.stages.curate.engine.operator import Operator, staying
-from groundup.stages.curate.engine.runs import read_partition, write_run
 from groundup.stages.curate.passes.decisions import write_decisions
 from groundup.stages.curate.passes.inputs import ROWS, Ints, Partition, UnitInput, staying_rows
 from groundup.stages.curate.passes.rewriting import Marked, emptied, of_documents, rekeyed, rewriting

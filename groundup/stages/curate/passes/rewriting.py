@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from groundup.base.files import sha256_json
+from groundup.base.runner.runs import gather_runs, read_partition
 from groundup.stages.curate.engine.operator import Operator
-from groundup.stages.curate.engine.runs import gather_runs, read_partition
 from groundup.stages.curate.passes.clean import KEPT
 from groundup.stages.curate.passes.decisions import DECISIONS
 from groundup.stages.curate.passes.inputs import ROWS, UNIT_BITS, Ints, UnitInput

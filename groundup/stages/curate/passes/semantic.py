@@ -22,14 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from groundup.base.files import sha256_file, sha256_json
+from groundup.base.runner import units
+from groundup.base.runner.jobs import Done, Job, Work, free
+from groundup.base.runner.runs import partitions_for, read_partition, write_run
 from groundup.base.seeds import unit_interval
 from groundup.stages.curate.duplicates.minhash import mixed
 from groundup.stages.curate.duplicates.semantic import Ints, assign, centroids, semantic_twins
 from groundup.stages.curate.duplicates.survivors import by_right_to_stay
-from groundup.stages.curate.engine import units
 from groundup.stages.curate.engine.ids import id_words
-from groundup.stages.curate.engine.jobs import Done, Job, Work, free
-from groundup.stages.curate.engine.runs import partitions_for, read_partition, write_run
 from groundup.stages.curate.passes.decisions import DECISIONS, write_decisions
 from groundup.stages.curate.passes.given import FileMap, Join, NameMap, embedding_files, given_runs
 from groundup.stages.curate.passes.inputs import Partition

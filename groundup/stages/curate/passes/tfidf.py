@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from groundup.base.files import sha256_json
+from groundup.base.runner.jobs import Done
 from groundup.stages.curate.duplicates.embed import SLOTS, document_frequencies, tfidf_embeddings
 from groundup.stages.curate.duplicates.semantic import on_grid
 from groundup.stages.curate.engine.columns import texts
-from groundup.stages.curate.engine.jobs import Done
 from groundup.stages.curate.passes.inputs import UnitInput, staying_rows
 from groundup.stages.curate.passes.vectors import ID, vectors_writer, with_vectors
 

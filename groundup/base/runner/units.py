@@ -33,7 +33,7 @@ class Unit:
 def cut(tables: Sequence[tuple[Path, str]], target: int) -> list[Unit]:
     """The units of tables, given as (path, SHA-256): about ``target`` bytes each, ordered by hash and place.
 
-    A table that is there twice counts twice: its rows are duplicates, which curation knows how to tell.
+    A table that is there twice counts twice: its rows are duplicates, which the reader has to tell.
     """
     units: list[Unit] = []
     for path, sha256 in sorted(tables, key=lambda table: (table[1], str(table[0]))):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from groundup.base.errors import ResourceError, missing_extra
-from groundup.stages.curate.engine.jobs import Done, Job, Work, carry_out
+from groundup.base.runner.jobs import Done, Job, Work, carry_out
 
 ExecutorName = Literal["local", "ray"]
 
