@@ -1,0 +1,1 @@
+"""Byte-level BPE, compiled: splitting text into pieces, counting them, learning merges, and encoding."""
