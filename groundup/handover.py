@@ -25,7 +25,7 @@ from groundup.model.exchange.megatron import to_megatron
 from groundup.model.exchange.megatron_launch import MegatronRun, megatron_arguments, shares
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.text import gguf_vocabulary
-from groundup.text.shards import TokenStore
+from groundup.text.store.store import TokenStore
 from groundup.train.schedule import warmup_steps
 from groundup.train.settings import OptimizerConfig
 

@@ -57,6 +57,24 @@ def counts(weights: Sequence[float], total: int) -> list[int]:
     return [n + ((n + 0.5) / parts[s] == time and s <= last) for s, n in enumerate(found)]
 
 
+def position(weights: Sequence[float], source: int, place: int) -> int:
+    """Which of all rows is number ``place`` of a source: the inverse of ``interleave``.
+
+    >>> [position([2, 1], 0, 2), position([2, 1], 1, 1)]
+    [3, 4]
+    """
+    if len(weights) == 1:
+        return place
+    parts = shares(weights)
+    time = (place + 0.5) / parts[source]
+    found = place
+    for other, part in enumerate(parts):
+        if other != source:
+            before = _due_before(part, time)
+            found += before + (other < source and (before + 0.5) / part == time)
+    return found
+
+
 def _due_before(part: float, time: float) -> int:
     """How many rows of a source with this share are due before ``time``, by the very comparison that sorts them."""
     number = max(0, int(part * time - 0.5))

@@ -13,14 +13,14 @@ from functools import cached_property
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from groundup.base.errors import DataError, RequestError
 from groundup.base.seeds import derive
-from groundup.text.shards import Order, TokenStore, shuffled_rows
-from groundup.train.mixture import counts, interleave
+from groundup.text.store.order import Order, row_order
+from groundup.text.store.store import Rows, TokenStore
+from groundup.train.mixture import Numbers, counts, interleave, position
 
 BatchT = TypeVar("BatchT")
 RowT = TypeVar("RowT")
@@ -124,6 +124,11 @@ class Source:
     store: TokenStore
     weight: float
 
+    @cached_property
+    def order(self) -> Order:
+        """The order of its rows; RequestError if it has none."""
+        return self.store.need_order(self.name)
+
 
 @dataclass(frozen=True)
 class PackedSteps:
@@ -133,7 +138,8 @@ class PackedSteps:
     has its share to within a row or so. ``mask_documents`` keeps the documents of a row apart. With an ``order_seed``
     the rows of each recorded epoch are read in another order, so that a run shorter than an epoch reads other rows.
 
-    RequestError if a source has too few rows, or no order. DataError at a batch with an id beyond ``vocab_size``.
+    RequestError if a source has too few rows, no order, or rows of another length. DataError at a batch with an id
+    beyond ``vocab_size``.
     """
 
     store: TokenStore | Sequence[Source]
@@ -148,14 +154,16 @@ class PackedSteps:
     def __post_init__(self) -> None:
         wanted = counts(self._weights, self.num_steps * self.rows_per_step)
         for source, rows in zip(self.sources, wanted, strict=True):
-            order = _order(source)
-            if rows > order.size:
-                epochs, each = order.shape
-                which = f" of {source.name!r}" if source.name else ""
+            order = source.order
+            which = f" {source.name!r}" if source.name else ""
+            if order.seq_len != self.seq_len:
+                raise RequestError(f"the token store{which} has rows of {order.seq_len} tokens, not {self.seq_len}")
+            if rows > order.num_rows:
+                epochs, each = order.num_epochs, max(1, order.num_rows // order.num_epochs)
                 raise RequestError(
-                    f"training would read {rows * self.seq_len} tokens{which}; the token store has an order for "
-                    f"{epochs} epochs of {each * self.seq_len}: set its epochs to {-(-rows // max(1, each))}, or lower "
-                    "the horizon"
+                    f"training would read {rows * self.seq_len} tokens{f' of{which}' if which else ''}; the token "
+                    f"store has an order for {epochs} epochs of {each * self.seq_len}: set its epochs to "
+                    f"{-(-rows // each)}, or lower the horizon"
                 )
 
     @cached_property
@@ -170,73 +178,127 @@ class PackedSteps:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of shape and weights, and of samples of every store's tokens, documents and order."""
-        whole = hashlib.sha256(repr((self.seq_len, self.rows_per_step, self._weights, self.mask_documents)).encode())
-        for source, order in zip(self.sources, self._orders, strict=True):
-            for array in (source.store.ids, source.store.offsets, order):
-                sample = np.ascontiguousarray(array[:: max(1, len(array) // _SAMPLED)])
-                whole.update(f"{len(array)} {sample.dtype}".encode() + sample.tobytes())
+        shape = (self.seq_len, self.rows_per_step, self._weights, self.mask_documents, self.order_seed)
+        whole = hashlib.sha256(repr(shape).encode())
+        for source in self.sources:
+            order = source.order
+            for array in (source.store.ids, source.store.offsets, order.starts, order.lengths, order.rows):
+                whole.update(f"{len(array)} {array.dtype}".encode() + _sample(array))
         return whole.hexdigest()
 
     @cached_property
-    def _orders(self) -> tuple[npt.NDArray[np.int32], ...]:
-        """The rows of each source as they are read, epoch after epoch: int32 (rows,)."""
+    def _orders(self) -> tuple[Numbers | None, ...]:
+        """The rows of each source as they are read, epoch after epoch: int64 (rows,); None if as recorded."""
         if self.order_seed is None:
-            return tuple(_order(source).reshape(-1) for source in self.sources)
+            return (None,) * len(self.sources)
         found = []
         for number, (source, read) in enumerate(zip(self.sources, self.rows_read(), strict=True)):
-            recorded = _order(source)
-            recorded = recorded[: max(1, -(-read // max(1, recorded.shape[1])))]
-            keyed = shuffled_rows(recorded.shape[1], len(recorded), derive(self.order_seed, "source", number))
-            found.append(np.take_along_axis(recorded, keyed, axis=1).reshape(-1))
+            epochs = source.order.epochs
+            count = max(1, int(np.searchsorted(epochs, read)))
+            seed = derive(self.order_seed, "source", number)
+            parts = [epochs[at] + row_order(int(epochs[at + 1] - epochs[at]), seed, at) for at in range(count)]
+            found.append(np.concatenate(parts))
         return tuple(found)
 
+    def rows_at(self, first: int, count: int) -> list[tuple[int, int]]:
+        """Rows ``first`` to ``first + count`` of the whole run, as (source, row of all its epochs)."""
+        chosen, places = interleave(self._weights, first, count)
+        found = []
+        for source, place in zip(chosen.tolist(), places.tolist(), strict=True):
+            order = self._orders[source]
+            found.append((source, place if order is None else int(order[place])))
+        return found
+
     def rows_of(self, step: int) -> list[tuple[int, int]]:
-        """The rows of a step, over all parts: (source, row of its store)."""
-        first = step * self.rows_per_step
-        chosen, places = interleave(self._weights, first, self.rows_per_step)
-        return [(s, int(self._orders[s][place])) for s, place in zip(chosen.tolist(), places.tolist(), strict=True)]
+        """The rows of a step, over all parts: (source, row of all its epochs)."""
+        return self.rows_at(step * self.rows_per_step, self.rows_per_step)
 
     def rows_read(self) -> list[int]:
         """How many rows of each source the whole run reads."""
         return counts(self._weights, self.num_steps * self.rows_per_step)
 
+    def steps_of(self, source: int, rows: Numbers) -> Numbers:
+        """The step that reads each of a source's rows (n,), -1 if none does: the inverse of ``rows_of``."""
+        order = self._orders[source]
+        places = np.asarray(rows)
+        if order is not None:
+            inverse = np.full(self.sources[source].order.num_rows, self.sources[source].order.num_rows)
+            inverse[order] = np.arange(len(order))
+            places = inverse[places]
+        read = self.rows_read()[source]
+        steps = [
+            position(self._weights, source, place) // self.rows_per_step if place < read else -1
+            for place in places.tolist()
+        ]
+        return np.array(steps, np.int64)
+
+    def unique_tokens(self) -> int:
+        """Tokens read at least once, counting a source that is read through as all of its tokens."""
+        total = 0
+        for source, order, read in zip(self.sources, self._orders, self.rows_read(), strict=True):
+            if read >= source.order.rows_in_epoch:
+                total += source.store.num_tokens
+            else:
+                total += source.order.tokens_of(np.arange(read) if order is None else order[:read])
+        return total
+
     def batches(self, step: int, part: Part = WHOLE) -> list[TokenBatch]:
         """The micro-batches of a step, ``rows_per_batch`` rows each (the last may have fewer)."""
         rows = part.of(self.rows_of(step))
-        return [self._batch(rows[at : at + self.rows_per_batch]) for at in range(0, len(rows), self.rows_per_batch)]
+        return [self.batch(rows[at : at + self.rows_per_batch]) for at in range(0, len(rows), self.rows_per_batch)]
 
     def heaviest(self, part: Part = WHOLE) -> int:
         """All steps weigh the same."""
         return 0
 
-    def _batch(self, rows: Sequence[tuple[int, int]]) -> TokenBatch:
-        stores = [source.store for source in self.sources]
-        ids = _stack([stores[s].row(row, self.seq_len) for s, row in rows])
-        documents = (
-            _stack([_documents(stores[s], row, self.seq_len) for s, row in rows]) if self.mask_documents else None
-        )
-        if self.vocab_size is not None and int(ids.max()) >= self.vocab_size:
+    def batch(self, rows: Sequence[tuple[int, int]]) -> TokenBatch:
+        """The batch of some rows, given as (source, row of all its epochs)."""
+        chosen, numbers = np.array([s for s, _ in rows]), np.array([row for _, row in rows])
+        found = []
+        for source in np.unique(chosen).tolist():
+            places = np.flatnonzero(chosen == source)
+            part = self.sources[source].store.rows(numbers[places], documents=self.mask_documents)
+            self._check_vocabulary(part)
+            found.append((places, part))
+        if len(found) == 1:
+            return _to_batch(found[0][1])
+        order = np.argsort(np.concatenate([places for places, _ in found]))
+        return _to_batch(_joined([part for _, part in found], order))
+
+    def _check_vocabulary(self, rows: Rows) -> None:
+        most = max(int(rows.inputs.max()), int(rows.targets.max()))
+        if self.vocab_size is not None and most >= self.vocab_size:
             raise DataError(
-                f"the token store holds id {int(ids.max())}, the model knows {self.vocab_size}: the store was made "
-                "with another tokenizer, or is damaged"
+                f"the token store holds id {most}, the model knows {self.vocab_size}: the store was made with another "
+                "tokenizer, or is damaged"
             )
-        return TokenBatch(ids[:, :-1], ids[:, 1:], documents=documents)
 
 
-def _stack(rows: Sequence[npt.NDArray[Any]]) -> Tensor:
-    return torch.from_numpy(np.stack(rows).astype(np.int64))
+def _to_batch(rows: Rows) -> TokenBatch:
+    inputs, targets = (torch.from_numpy(ids.astype(np.int64)) for ids in (rows.inputs, rows.targets))
+    return TokenBatch(
+        inputs,
+        targets,
+        None if rows.trained is None else torch.from_numpy(rows.trained),
+        None if rows.documents is None else torch.from_numpy(rows.documents),
+    )
 
 
-def _documents(store: TokenStore, row: int, seq_len: int) -> npt.NDArray[np.int64]:
-    """Which document each input of a row belongs to, counted from 0 within the row."""
-    places = np.arange(row * seq_len, (row + 1) * seq_len)
-    numbers = np.searchsorted(store.offsets, places, side="right")
-    result: npt.NDArray[np.int64] = numbers - numbers[0]
-    return result
+def _joined(parts: Sequence[Rows], order: Numbers) -> Rows:
+    """The rows of several stores, in another order."""
+    trained, documents = None, None
+    if any(part.trained is not None for part in parts):
+        masks = [np.ones(part.inputs.shape, bool) if part.trained is None else part.trained for part in parts]
+        trained = np.concatenate(masks)[order]
+    if parts[0].documents is not None:
+        documents = np.concatenate([part.documents for part in parts if part.documents is not None])[order]
+    inputs, targets = (np.concatenate([getattr(part, name) for part in parts])[order] for name in ("inputs", "targets"))
+    return Rows(inputs, targets, trained, documents)
 
 
-def _order(source: Source) -> Order:
-    if source.store.order is None:
-        which = f" {source.name!r}" if source.name else ""
-        raise RequestError(f"the token store{which} has no order of rows: it is not one to train on")
-    return source.store.order
+def _sample(array: Any) -> bytes:
+    """Some of a long array, spread over it; of one that lies elsewhere its two ends."""
+    if isinstance(array, np.ndarray):
+        return np.ascontiguousarray(array[:: max(1, len(array) // _SAMPLED)]).tobytes()
+    ends: bytes = array[: _SAMPLED // 16].tobytes() + array[-_SAMPLED // 16 :].tobytes()
+    return ends

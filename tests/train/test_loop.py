@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from memory_store import stream_store
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,7 +25,8 @@ from groundup.base.progress import Silent
 from groundup.model.config import ModelConfig
 from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
-from groundup.text.shards import TokenStore, num_rows, shuffled_rows
+from groundup.text.store.order import shuffled_rows
+from groundup.text.store.store import TokenStore
 from groundup.train import checkpoint
 from groundup.train.engines import native
 from groundup.train.loop import History, train
@@ -55,7 +57,7 @@ def fresh(seed: int = 1) -> Transformer:
 def steps_of(rows_per_batch: int = 4, num_steps: int = 12) -> PackedSteps:
     rng = np.random.default_rng(0)
     ids = np.cumsum(rng.integers(0, 3, 700)) % 64  # something to learn: ids that go up
-    store = TokenStore(ids.astype(np.uint16), np.asarray([0, 700]), shuffled_rows(num_rows(700, 8), 4, seed=1))
+    store = stream_store(ids.astype(np.uint16), 8, shuffled_rows(87, 4, seed=1).tolist())
     return PackedSteps(store, 8, 6, rows_per_batch, num_steps)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_store import memory_store
 
 from groundup.base.errors import DataError, RequestError
-from groundup.text.shards import TokenStore, num_rows, shuffled_rows
-from groundup.train.mixture import counts, interleave, shares
+from groundup.text.store.store import TokenStore
+from groundup.train.mixture import counts, interleave, position, shares
 from groundup.train.stream import PackedSteps, Part, Source
 
 WEIGHTS = st.lists(st.floats(0.001, 1000) | st.sampled_from([1.0, 2.0, 0.5]), min_size=1, max_size=7)
@@ -39,6 +41,14 @@ def test_a_row_is_the_same_whoever_asks(weights: list[float], first: int, count:
     assert again[1].tolist() == places[skip:].tolist()
 
 
+@settings(max_examples=80, deadline=None)
+@given(WEIGHTS, st.integers(0, 10_000))
+def test_a_position_is_where_the_row_stands(weights: list[float], first: int) -> None:
+    sources, places = interleave(weights, first, 20)
+    found = [position(weights, s, place) for s, place in zip(sources.tolist(), places.tolist(), strict=True)]
+    assert found == list(range(first, first + 20))
+
+
 @settings(max_examples=60, deadline=None)
 @given(WEIGHTS, st.integers(0, 400))
 def test_counts_are_those_of_the_rows(weights: list[float], total: int) -> None:
@@ -61,8 +71,7 @@ def test_senseless_weights_are_refused(weights: list[float]) -> None:
 def store(first: int, tokens: int = 400, epochs: int = 2, seq_len: int = 8) -> TokenStore:
     """Ids that tell where they come from: first, first + 1, …; documents of 5 tokens."""
     ids = np.arange(first, first + tokens, dtype=np.uint16)
-    order = shuffled_rows(num_rows(tokens, seq_len), epochs, seed=first)
-    return TokenStore(ids, np.arange(0, tokens + 1, 5), order)
+    return memory_store(ids, range(0, tokens + 1, 5), seq_len, epochs, seed=first)
 
 
 def mixed(**changes: object) -> PackedSteps:
@@ -84,10 +93,9 @@ def test_the_rows_of_a_step_do_not_depend_on_the_number_of_parts(size: int) -> N
 
 def test_each_source_is_read_in_its_recorded_order() -> None:
     steps = mixed()
-    for number, source in enumerate(steps.sources):
-        assert source.store.order is not None
+    for number in range(len(steps.sources)):
         read = [row for step in range(10) for s, row in steps.rows_of(step) if s == number]
-        assert read == source.store.order.reshape(-1)[: len(read)].tolist()
+        assert read == list(range(len(read)))  # rows are numbered in the order in which they are read
         assert len(read) == steps.rows_read()[number]
 
 
@@ -101,8 +109,9 @@ def test_a_source_that_runs_out_is_named_before_anything_starts() -> None:
 def test_documents_are_numbered_within_a_row() -> None:
     batch = mixed(mask_documents=True).batches(0)[0]
     assert batch.documents is not None
-    first = batch.inputs % 1000
-    assert torch.equal(batch.documents, first // 5 - (first // 5)[:, :1])
+    for row, numbers in zip((batch.targets % 1000 // 5).tolist(), batch.documents.tolist(), strict=True):
+        changes = [a != b for a, b in itertools.pairwise(row)]
+        assert numbers == [0, *itertools.accumulate(changes)]
     assert mixed().batches(0)[0].documents is None
 
 
@@ -119,8 +128,8 @@ def test_fingerprints_tell_data_apart_and_nothing_else() -> None:
     other = (Source("web", store(0), 0.75), Source("books", store(1001), 0.25))
     order = (Source("web", store(0), 0.75), Source("books", store(1000, epochs=3), 0.25))
     weights = (Source("web", store(0), 0.74), Source("books", store(1000), 0.26))
-    changed = [mixed(store=other), mixed(store=order), mixed(store=weights), mixed(seq_len=7), mixed(rows_per_step=9)]
-    assert len({same, *(steps.fingerprint for steps in changed)}) == 6
+    changed = [mixed(store=other), mixed(store=order), mixed(store=weights), mixed(rows_per_step=9)]
+    assert len({same, *(steps.fingerprint for steps in changed)}) == 5
 
 
 def test_masked_documents_do_not_leak(tmp_path: Path) -> None:
@@ -148,3 +157,24 @@ def test_masked_documents_do_not_leak(tmp_path: Path) -> None:
     ]
     assert losses[0][0] == pytest.approx(losses[0][1], abs=1e-6)
     assert losses[1][0] != pytest.approx(losses[1][1], abs=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=3), st.none() | st.integers(0, 99), st.integers(1, 25))
+def test_the_step_of_a_row_is_the_one_that_reads_it(weights: list[float], order_seed: int | None, rows: int) -> None:
+    made = [
+        memory_store(np.arange(1500), np.cumsum([0, *[7, 3, 5] * 100]).tolist(), 8, 4, number, packing)
+        for number, packing in zip(range(len(weights)), ("concat", "best-fit", "concat"), strict=False)
+    ]
+    sources = [Source(str(number), one, weight) for number, (one, weight) in enumerate(zip(made, weights, strict=True))]
+    steps = PackedSteps(sources, 8, rows, 4, 250 // rows, order_seed=order_seed)
+    want = {row: step for step in range(steps.num_steps) for row in steps.rows_of(step)}
+    assert len(want) == steps.num_steps * rows
+    for source, one in enumerate(made):
+        every = np.arange(one.need_order().num_rows)
+        assert steps.steps_of(source, every).tolist() == [want.get((source, row), -1) for row in every.tolist()]
+        epochs = one.need_order().epochs.tolist()
+        read = [row for s, row in sorted(want, key=lambda row: (row[0], want[row])) if s == source]
+        # No epoch begins before the one before it was read.
+        whole = [row for row in range(len(every)) if row < max((e for e in epochs if e <= len(read)), default=0)]
+        assert set(whole) <= set(read)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_store import stream_store
 
 from groundup.base.errors import RequestError
-from groundup.text.shards import TokenStore, num_rows, shuffled_rows
+from groundup.text.store.store import TokenStore
 from groundup.train.schedule import learning_rate_factor
 from groundup.train.settings import ScheduleName
 from groundup.train.stream import PackedSteps
@@ -18,8 +19,8 @@ from groundup.train.stream import PackedSteps
 
 def store_of(tokens: int, seq_len: int, epochs: int) -> TokenStore:
     ids = np.random.default_rng(tokens).integers(0, 60_000, tokens).astype(np.uint16)
-    order = shuffled_rows(num_rows(tokens, seq_len), epochs, seed=1)
-    return TokenStore(ids, np.asarray([0, tokens]), order)
+    rows = (tokens - 1) // seq_len
+    return stream_store(ids, seq_len, [np.random.default_rng(e).permutation(rows).tolist() for e in range(epochs)])
 
 
 @given(st.integers(1, 8), st.integers(1, 5), st.integers(1, 7), st.integers(10, 90), st.data())
@@ -28,16 +29,16 @@ def test_steps_are_slices_of_the_shuffled_epochs_one_after_another(
     seq_len: int, rows_per_step: int, rows_per_batch: int, tokens: int, data: st.DataObject
 ) -> None:
     store = store_of(tokens, seq_len, epochs=3)
-    rows = num_rows(tokens, seq_len)
+    rows = (tokens - 1) // seq_len
     num_steps = 3 * rows // rows_per_step
     if num_steps == 0:
         return
     steps = PackedSteps(store, seq_len, rows_per_step, rows_per_batch, num_steps)
     # Written out: every row of every epoch, in order.
     assert store.order is not None
-    plan = [(int(row), epoch) for epoch in range(3) for row in store.order[epoch]]
+    plan = [int(start) // seq_len for start in store.order.starts]
     step = data.draw(st.integers(0, num_steps - 1))
-    wanted = [row for row, _ in plan[step * rows_per_step : (step + 1) * rows_per_step]]
+    wanted = plan[step * rows_per_step : (step + 1) * rows_per_step]
     batches = steps.batches(step)
     assert [len(batch.inputs) for batch in batches[:-1]] == [rows_per_batch] * (len(batches) - 1)
     assert sum(len(batch.inputs) for batch in batches) == rows_per_step

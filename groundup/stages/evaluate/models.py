@@ -18,7 +18,7 @@ from groundup.base.files import sha256_file
 from groundup.infer.engine import Engine
 from groundup.infer.sampling import SamplingParams
 from groundup.stages.evaluate.config import SamplesConfig
-from groundup.text.shards import TokenStore
+from groundup.text.store.store import TokenStore
 from groundup.text.tokenizer import Tokenizer
 
 CHAT_STAGES: Final = frozenset({"sft", "dpo"})
@@ -63,8 +63,13 @@ def check_encoding(documents: Sequence[Sequence[int]], corpus: Artifact, tokens:
     """DataError if the token store of the same corpus holds other ids than the models' tokenizer gives."""
     if [link.digest for link in tokens.record.inputs.get("corpus", [])] != [corpus.record.digest]:
         return
-    stored = TokenStore.open(tokens.path, "held_out").ids
-    if not np.array_equal(stored, np.concatenate([np.asarray(ids, dtype=np.int64) for ids in documents])):
+    store, leads = TokenStore.open(tokens.path, "held_out"), bool(tokens.record.config.get("language_tokens"))
+    stored = [store.document(number) for number in range(store.num_documents)]
+    # A store with language tokens has one before the text, if the tokenizer has that language.
+    if len(stored) != len(documents) or not all(
+        len(found) - len(ids) in (0, leads) and np.array_equal(found[len(found) - len(ids) :], ids)
+        for found, ids in zip(stored, documents, strict=True)
+    ):
         raise DataError(
             f"tokens {tokens.record.name!r} hold the held-out documents as other ids than the models' tokenizer gives; "
             "evaluate models with the tokens that they were trained on"

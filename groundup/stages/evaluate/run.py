@@ -23,7 +23,8 @@ from groundup.stages.evaluate.models import (
 )
 from groundup.stages.evaluate.ngram import NgramModel
 from groundup.stages.evaluate.scores import XZ, Baselines, Findings, Measured, assemble, flat, rounded
-from groundup.text.shards import Ids, TokenStore
+from groundup.text.store.megatron import Ids
+from groundup.text.store.store import TokenStore
 from groundup.text.tokenizer import Tokenizer
 
 NGRAM_ORDER: Final = 5
@@ -42,7 +43,7 @@ def run(config: EvaluateConfig, task: Task) -> Outcome:
     with _harness(config, task) as harness:
         measured = [_measure(model, config, task, documents, harness) for model in models]
     store = TokenStore.open(tokens.path)
-    read = _training_tokens(models, tokens, store)
+    read = _training_tokens(models, store)
     baselines = None
     if held_out is not None and documents is not None:
         task.progress.update("counting n-grams", 0, len(read), "tokens")
@@ -93,11 +94,11 @@ def _measure(
     )
 
 
-def _training_tokens(models: tuple[Artifact, ...], tokens: Artifact, store: TokenStore) -> Ids:
+def _training_tokens(models: tuple[Artifact, ...], store: TokenStore) -> Ids:
     """The different tokens that the base model has read: all of them, unless it was stopped within an epoch."""
     seen = next((int(m.record.metrics["unique_tokens"]) for m in models if m.record.stage == "pretrain"), None)
     read = store.num_tokens if seen is None else seen
-    return store.training_tokens(read, int(tokens.record.metrics["max_seq_len"]))
+    return store.training_tokens(read)
 
 
 def _baselines(held_out: HeldOut, documents: list[list[int]], read: Ids, tokenizer: Tokenizer) -> Baselines:

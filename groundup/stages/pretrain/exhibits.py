@@ -7,7 +7,6 @@ from typing import Final
 
 from groundup.artifact.exhibit import Facts, Lines, Prose, Series, Table
 from groundup.base.units import human_count
-from groundup.text.shards import num_rows
 from groundup.train.loop import History
 from groundup.train.stream import PackedSteps
 
@@ -22,7 +21,7 @@ def mixture_exhibits(steps: PackedSteps) -> tuple[Table, ...]:
     read, total = steps.rows_read(), sum(steps.rows_read())
     rows = []
     for source, count_ in zip(steps.sources, read, strict=True):
-        epoch = num_rows(source.store.num_tokens, steps.seq_len)
+        epoch = source.order.rows_in_epoch
         rows.append((source.name, count_ * steps.seq_len, f"{count_ / total:.1%}", round(count_ / epoch, 2)))
     return (
         Table(

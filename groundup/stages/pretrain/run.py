@@ -8,6 +8,7 @@ import torch
 
 from groundup.artifact.stage import Artifact, Outcome, Task
 from groundup.base.errors import RequestError
+from groundup.base.files import sha256_file
 from groundup.base.seeds import derive
 from groundup.model import count
 from groundup.model.config import ModelConfig
@@ -16,7 +17,7 @@ from groundup.model.transformer import Transformer
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.stages.pretrain.exhibits import curve_exhibits, mixture_exhibits, overfit_exhibits
 from groundup.stages.pretrain.validation import HeldOut
-from groundup.text.shards import TokenStore, num_rows
+from groundup.text.store.store import TokenStore
 from groundup.text.token_bytes import bytes_of_tokens
 from groundup.text.tokenizer import Tokenizer
 from groundup.train.exhibits import health_exhibits, health_metrics, speed_exhibits
@@ -34,6 +35,7 @@ def run(config: PretrainConfig, task: Task, order_seed: int | None = None) -> Ou
     With an ``order_seed`` the rows are read in another order than the recorded one: see ``PackedSteps``.
     """
     tokenizer = Tokenizer.load(task.input("tokenizer").path)
+    _check_tokenizer(task, tokenizer.vocab_size)
     shape = config.model_config_for(tokenizer.vocab_size, int(task.inputs["tokens"][0].record.metrics["max_seq_len"]))
     steps = packed_steps(config, task.inputs["tokens"], shape, order_seed)
     num_steps, rows, seq_len, rates = steps.num_steps, steps.rows_per_step, steps.seq_len, config.rates_for(shape)
@@ -62,7 +64,7 @@ def run(config: PretrainConfig, task: Task, order_seed: int | None = None) -> Ou
     write_model(tokenizer, history, task.payload)
     trained = num_steps * rows * seq_len
     flops = trained * count.training_flops_per_token(shape, seq_len)
-    unique = _unique_tokens(steps)
+    unique = steps.unique_tokens()
     task.show(*curve_exhibits(history, trained, unique, flops, count.parameters(shape)))
     task.show(*overfit_exhibits(history.validations, unique), *mixture_exhibits(steps))
     task.show(*speed_exhibits(history), *health_exhibits(history))
@@ -82,6 +84,7 @@ def run(config: PretrainConfig, task: Task, order_seed: int | None = None) -> Ou
             "final_loss": history.steps[-1]["loss"],
             "validation_bits_per_byte": history.validations[-1]["bits_per_byte"],
             "health": health_metrics(history),
+            "data": steps.fingerprint,
         },
     )
 
@@ -110,6 +113,13 @@ def packed_steps(
     )
 
 
+def _check_tokenizer(task: Task, vocab_size: int) -> None:
+    """ArtifactError if a store was made with another tokenizer than the run's: its ids would mean other words."""
+    digest = sha256_file(task.input("tokenizer").path / "tokenizer.json")
+    for tokens in task.inputs["tokens"]:
+        TokenStore.open(tokens.path).check_tokenizer(digest, vocab_size, tokens.record.name)
+
+
 def _held_out(config: PretrainConfig, task: Task, seq_len: int) -> HeldOut:
     """The documents of the curve: those of stores named for it, source by source, or those of the training stores."""
     named = task.inputs.get("validation")
@@ -119,7 +129,7 @@ def _held_out(config: PretrainConfig, task: Task, seq_len: int) -> HeldOut:
 
 
 def _epoch_tokens(sources: Sequence[Source], seq_len: int) -> int:
-    return sum(num_rows(source.store.num_tokens, seq_len) for source in sources) * seq_len
+    return sum(source.order.rows_in_epoch for source in sources) * seq_len
 
 
 def _sources(config: PretrainConfig, artifacts: Sequence[Artifact]) -> tuple[Source, ...]:
@@ -128,9 +138,3 @@ def _sources(config: PretrainConfig, artifacts: Sequence[Artifact]) -> tuple[Sou
     weights = config.weights or tuple(float(store.num_tokens) for store in stores)
     names = [artifact.record.name for artifact in artifacts]
     return tuple(Source(*each) for each in zip(names, stores, weights, strict=True))
-
-
-def _unique_tokens(steps: PackedSteps) -> int:
-    """Tokens read at least once."""
-    pairs = zip(steps.sources, steps.rows_read(), strict=True)
-    return sum(min(rows, num_rows(source.store.num_tokens, steps.seq_len)) for source, rows in pairs) * steps.seq_len

@@ -19,7 +19,8 @@ from groundup.artifact.stage import Artifact
 from groundup.base.errors import DataError
 from groundup.base.seeds import unit_interval
 from groundup.model.transformer import Transformer
-from groundup.text.shards import Ids, TokenStore
+from groundup.text.store.megatron import Ids
+from groundup.text.store.store import TokenStore
 from groundup.train.parallel.vocabulary import linear_cross_entropy
 
 PART: Final = "bits_per_byte/"

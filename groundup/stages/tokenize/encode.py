@@ -3,103 +3,154 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from groundup.artifact.exhibit import Bars, Facts
+from groundup.artifact.exhibit import Bars, Facts, Table
 from groundup.artifact.stage import Artifact, Outcome, Task
 from groundup.base.errors import DataError
+from groundup.base.files import sha256_file, write_json
+from groundup.base.machine import cores
+from groundup.base.runner.executor import run_jobs
+from groundup.base.runner.jobs import Done, Job
+from groundup.base.runner.units import cut
 from groundup.base.units import human_count
-from groundup.stages.tokenize.config import TokensConfig
-from groundup.stages.tokenize.corpus import read_passes, readings
-from groundup.text.shards import num_rows, shuffled_rows, token_dtype, write_store
+from groundup.stages.tokenize.encode_job import SPLITS, Encode
+from groundup.stages.tokenize.gather import Split, gather
+from groundup.stages.tokenize.tokens_config import TokensConfig
+from groundup.text.document import tables
+from groundup.text.store import order
+from groundup.text.store.megatron import token_dtype
+from groundup.text.store.packing import Packed, Waste, waste
+from groundup.text.store.store import ABOUT, About
 from groundup.text.tokenizer import Tokenizer
 
-
-class _Range(NamedTuple):
-    """Where a document lies in its split's stream of tokens, and how long its text is."""
-
-    id: str
-    source: str
-    split: str
-    start: int
-    end: int
-    bytes: int
-
-
-_TEXT = {"id", "source", "split"}
-_SCHEMA = pa.schema([(name, pa.string() if name in _TEXT else pa.int64()) for name in _Range._fields])
+_UNIT_BYTES: Final = 32 << 20
+"""Of corpus in a job. Whatever the number of workers, so that a finished job stays one."""
 
 
 def run(config: TokensConfig, task: Task) -> Outcome:
-    """Encode both splits, check a sample of them by decoding, write ranges and order."""
-    corpus = task.input("corpus")
-    tokenizer = Tokenizer.load(task.input("tokenizer").path)
-    rows: list[_Range] = []
-    totals = {}
-    for split in ("train", "held_out"):
-        encoded = _encode(corpus, split, tokenizer, rows, task)
-        totals[split] = write_store(task.payload / split, encoded, token_dtype(tokenizer.vocab_size))
-    table = pa.Table.from_pylist([row._asdict() for row in rows], schema=_SCHEMA)
-    pq.write_table(table, task.payload / "documents.parquet", compression="zstd")
-    train = [row for row in rows if row.split == "train"]
-    rows_in_epoch = num_rows(totals["train"], config.max_seq_len)
-    if rows_in_epoch < 1:
-        raise DataError(f"{totals['train']} training tokens don't fill one row of {config.max_seq_len}; add documents")
-    np.save(task.payload / "order.npy", shuffled_rows(rows_in_epoch, config.epochs, config.seed))
+    """Encode both splits in jobs, put them together, write ranges and order."""
+    corpus, folder = task.input("corpus"), task.input("tokenizer").path
+    tokenizer, sha256 = Tokenizer.load(folder), sha256_file(folder / "tokenizer.json")
+    splits = _gathered(corpus, _encoded(config, corpus, Encode(folder, sha256, config.language_tokens), task),
+                       tokenizer, task)  # fmt: skip
+    about = About(tokenizer=sha256, vocab_size=tokenizer.vocab_size, eos_id=tokenizer.eos_id)
+    write_json(task.payload / ABOUT, about.model_dump())
+    train, held_out = splits["train"], splits["held_out"]
+    costs, rows = _write_order(config, train, task)
+    task.show(*_exhibits(config, train, held_out, costs, rows))
+    return Outcome(
+        metrics={
+            "train_tokens": train.tokens,
+            "held_out_tokens": held_out.tokens,
+            "train_documents": train.documents,
+            "held_out_documents": held_out.documents,
+            "train_bytes": train.bytes,
+            "epochs": config.epochs,
+            "max_seq_len": config.max_seq_len,
+            "rows": rows,
+            "vocab_size": tokenizer.vocab_size,
+            "padding": round(costs.padding / costs.positions, 6),
+            "documents_cut": round(costs.cut / costs.documents, 6),
+            "tokens_left_over": costs.left_over,
+            "tokens_by_source": dict(sorted(train.by_source.items())),
+        }
+    )
 
-    by_source: dict[str, int] = {}
-    for row in train:
-        by_source[row.source] = by_source.get(row.source, 0) + row.end - row.start
-    num_bytes = sum(row.bytes for row in train)
-    task.show(
+
+def _encoded(config: TokensConfig, corpus: Artifact, work: Encode, task: Task) -> list[Done]:
+    """The results of all jobs, in the corpus's order."""
+    known = {
+        path: corpus.record.files.get(str(path.relative_to(corpus.path))) for path in tables(corpus.path, "corpus")
+    }
+    hashes = {path: sha256_file(path) if entry is None else entry.sha256 for path, entry in known.items()}
+    units = [unit for path, sha256 in hashes.items() for unit in cut([(path, sha256)], _UNIT_BYTES)]
+    jobs = [Job(unit.identity, unit.rows, unit) for unit in units]
+    finished, total = 0, sum(job.size for job in jobs)
+
+    def report(number: int, _: Done) -> None:
+        nonlocal finished
+        finished += jobs[number].size
+        task.progress.update("encoding", finished, total, "documents")
+
+    workers = max(1, min(config.workers or cores(), len(jobs)))
+    return run_jobs(work, jobs, task.scratch / "jobs", workers=workers, executor=config.executor, report=report)
+
+
+def _gathered(corpus: Artifact, jobs: list[Done], tokenizer: Tokenizer, task: Task) -> dict[str, Split]:
+    total = sum(int(done.facts["documents"][split]) for done in jobs for split in SPLITS)
+    finished = 0
+
+    def report(documents: int) -> None:
+        nonlocal finished
+        finished += documents
+        task.progress.update("putting together", finished, max(total, finished), "documents")
+
+    for split in SPLITS:
+        if not any(done.facts["documents"][split] for done in jobs):
+            raise DataError(f"the corpus {corpus.record.name!r} has no documents in the split {split!r}")
+    return gather(jobs, task.payload, token_dtype(tokenizer.vocab_size), tokenizer.vocab_size, report)
+
+
+def _write_order(config: TokensConfig, train: Split, task: Task) -> tuple[Waste, int]:
+    """Write the order; what packing costs in the first epoch, and how many rows that has."""
+    seq_len, offsets = config.max_seq_len, train.offsets
+    if train.tokens < seq_len:
+        raise DataError(f"{train.tokens} training tokens don't fill one row of {seq_len}; add documents")
+    chunk = config.chunk or seq_len
+    epochs = order.epochs_of(
+        offsets, train.keys, seq_len=seq_len, epochs=config.epochs, seed=config.seed, packing=config.packing,
+        chunk=chunk,
+    )  # fmt: skip
+    costs: list[tuple[Waste, int]] = []
+
+    def counted() -> Iterator[Packed]:
+        for number, packed in enumerate(epochs):
+            if not costs:
+                costs.append((waste(packed, offsets, seq_len), packed.num_rows))
+            task.progress.update("ordering", number + 1, config.epochs, "epochs")
+            yield packed
+
+    order.write(task.payload, counted(), seq_len, config.packing, {"seed": config.seed, "chunk": chunk})
+    return costs[0]
+
+
+def _exhibits(
+    config: TokensConfig, train: Split, held_out: Split, costs: Waste, rows: int
+) -> tuple[Facts, Table, Bars]:
+    return (
         Facts(
             title="The token store in numbers",
             facts=(
-                ("training tokens", human_count(totals["train"]), f"in {len(train):,} documents"),
-                ("held-out tokens", human_count(totals["held_out"]), f"in {len(rows) - len(train):,} documents"),
-                ("bytes a token", f"{num_bytes / totals['train']:.2f}", "on the training documents"),
-                ("rows", f"{rows_in_epoch:,}", f"of {config.max_seq_len} tokens, shuffled anew each epoch"),
+                ("training tokens", human_count(train.tokens), f"in {train.documents:,} documents"),
+                ("held-out tokens", human_count(held_out.tokens), f"in {held_out.documents:,} documents"),
+                ("bytes a token", f"{train.bytes / train.tokens:.2f}", "on the training documents"),
+                ("rows", f"{rows:,}", f"of {config.max_seq_len} tokens, shuffled anew each epoch"),
+            ),
+        ),
+        Table(
+            title="What packing costs",
+            caption=f"In the first epoch, packed by {config.packing}. Padding is computed and not trained on; a "
+            "document cut in two is read without its beginning the second time; what doesn't fill an epoch's last row "
+            "is left over, and another epoch leaves over something else.",
+            columns=(
+                "padding",
+                "documents cut though a row could hold them",
+                "documents longer than a row",
+                "tokens left over",
+            ),
+            rows=(
+                (
+                    f"{costs.padding / costs.positions:.2%}",
+                    f"{costs.cut / costs.documents:.1%}",
+                    f"{costs.long / costs.documents:.1%}",
+                    f"{costs.left_over:,}",
+                ),
             ),
         ),
         Bars(
             title="Training tokens by source",
             x_label="tokens",
-            bars=tuple((source, float(count), None, None) for source, count in sorted(by_source.items())),
+            bars=tuple((source, float(count), None, None) for source, count in sorted(train.by_source.items())),
         ),
     )
-    return Outcome(
-        metrics={
-            "train_tokens": totals["train"],
-            "held_out_tokens": totals["held_out"],
-            "train_documents": len(train),
-            "held_out_documents": len(rows) - len(train),
-            "train_bytes": num_bytes,
-            "epochs": config.epochs,
-            "max_seq_len": config.max_seq_len,
-            "rows": rows_in_epoch,
-            "vocab_size": tokenizer.vocab_size,
-            "tokens_by_source": dict(sorted(by_source.items())),
-        }
-    )
-
-
-def _encode(corpus: Artifact, split: str, tokenizer: Tokenizer, rows: list[_Range], task: Task) -> Iterator[list[int]]:
-    position = done = 0
-    total = readings(corpus)
-    for batch in read_passes(corpus, split, ["id", "source", "text"]):
-        encoded = tokenizer.encode_batch([row["text"] for row in batch])
-        if tokenizer.decode(encoded[0]) != batch[0]["text"]:
-            raise DataError(
-                f"document {batch[0]['id']} does not survive encoding and decoding: the tokenizer is damaged"
-            )
-        for row, ids in zip(batch, encoded, strict=True):
-            end = position + len(ids) + 1
-            rows.append(_Range(row["id"], row["source"], split, position, end, len(row["text"].encode())))
-            yield [*ids, tokenizer.eos_id]
-            position = end
-        done += len(batch)
-        task.progress.update(f"encoding {split}", done, total, "documents")

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from groundup.artifact.stage import Artifact
 from groundup.stages.pretrain.validation import Measured, documents_of, drawn
-from groundup.text.shards import Ids
+from groundup.text.store.megatron import Ids
 from groundup.train.stream import PackedSteps
 
 

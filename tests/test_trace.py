@@ -1,0 +1,214 @@
+"""What a step read and when a document was read, against the batches of a run, read token by token."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from store_task import corpus, record, run_stage
+from tiny import tiny_tokenizer
+from typer.testing import CliRunner
+
+from groundup.artifact.record import InputLink, Record, payload_digest
+from groundup.artifact.stage import Artifact, Task
+from groundup.artifact.store import Store, scan
+from groundup.base.errors import ArtifactError, RequestError
+from groundup.base.progress import Silent
+from groundup.cli import app
+from groundup.stages.pretrain.config import PretrainConfig
+from groundup.stages.pretrain.run import run
+from groundup.trace import Trained
+from groundup.train.stream import WHOLE, PackedSteps, Part, TokenBatch
+
+SEQ_LEN = 32
+WORDS = ["the", "dog", "ran", "to", "park", "and", "found", "red", "balls", "near", "sea", "stars", "ü", "猫", "😀"]
+
+
+def rows(prefix: str, count: int) -> list[dict[str, Any]]:
+    found = []
+    for number in range(count):
+        rng = np.random.default_rng([number, *prefix.encode()])
+        words = rng.choice(WORDS, rng.integers(2, 60)).tolist()
+        split = "held_out" if number % 10 == 9 else "train"
+        found.append(
+            {"id": f"{prefix}{number:031x}", "text": " ".join(words), "source": prefix, "split": split,
+             "copies": 1 + (number % 7 == 0)}
+        )  # fmt: skip
+    return found
+
+
+def commit(store: Store, name: str, digit: str, fill: Callable[[Path], None], **fields: Any) -> Artifact:
+    digest = digit * 64
+    payload, _, _ = store.begin(digest)
+    fill(payload)
+    files = scan(payload)
+    made = record(fields.pop("kind"), name=name, digest=digest, files=files, payload=payload_digest(files), **fields)
+    artifact = store.commit(made, payload)
+    store.set_names({f"test/{name}": digest})
+    return artifact
+
+
+def link(artifact: Artifact) -> InputLink:
+    one = artifact.record
+    return InputLink(name=one.name, kind=one.kind, digest=one.digest)
+
+
+class Ran(NamedTuple):
+    """A workspace with a model, its documents' ids by store and id, and the targets of the rows of every step."""
+
+    workspace: Path
+    documents: dict[tuple[str, str], list[int]]
+    replayed: dict[int, list[list[int]]]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Two stores, one of each packing, read as a mixture for two epochs by the pretrain stage."""
+    home = tmp_path_factory.mktemp("trace")
+    store, tokenizer = Store(home / "workspace"), tiny_tokenizer()
+    made = commit(store, "tokenizer", "a", tokenizer.save, kind="tokenizer")
+    stores, documents = [], {}
+    for name, digit, packing in (("web", "b", "concat"), ("books", "c", "best-fit")):
+        texts = rows(name[0], 40)
+        payload, outcome = run_stage(
+            home / name, corpus(home / name, texts), max_seq_len=SEQ_LEN, epochs=5, packing=packing
+        )
+        fill = lambda folder, payload=payload: shutil.copytree(payload, folder, dirs_exist_ok=True)  # noqa: E731
+        stores.append(commit(store, name, digit, fill, kind="tokens", metrics=outcome.metrics))
+        for row in texts:
+            documents[name, row["id"]] = [*tokenizer.encode(row["text"]), tokenizer.eos_id]
+    config = PretrainConfig.parse(
+        {"tokens": ["web", "books"], "weights": [0.6, 0.4], "tokenizer": "tokenizer", "depth": 1, "hidden_size": 32,
+         "num_heads": 1, "horizon": "2 epochs", "batch_tokens": 6 * SEQ_LEN, "micro_batch_tokens": 4 * SEQ_LEN,
+         "loop": {"precision": "fp32", "dry_run": False, "threads": 1}},
+        "test",
+    )  # fmt: skip
+    inputs = {"tokens": tuple(stores), "tokenizer": (made,)}
+    replayed: dict[int, list[list[int]]] = {}
+    metrics: dict[str, Any] = {}
+    plain = PackedSteps.batches
+
+    def watched(self: PackedSteps, step: int, part: Part = WHOLE) -> list[TokenBatch]:
+        batches = plain(self, step, part)
+        replayed[step] = [row for batch in batches for row in batch.targets.tolist()]
+        return batches
+
+    def train(payload: Path) -> None:
+        (home / "scratch").mkdir()
+        task = Task("base", "d" * 64, inputs, {}, payload, home / "scratch", Silent())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PackedSteps, "batches", watched)
+            metrics.update(run(config, task).metrics)
+
+    links = {"tokens": [link(one) for one in stores], "tokenizer": [link(made)]}
+    said = config.model_dump(mode="json")
+    base = commit(store, "base", "d", train, kind="model", stage="pretrain", config=said, inputs=links, metrics=metrics)
+    tuned = {"model": [link(base)], "conversations": []}
+    chat = commit(store, "chat", "e", lambda _: None, kind="model", stage="sft", inputs=tuned)
+    commit(store, "bundle", "f", lambda _: None, kind="bundle", stage="bundle", inputs={"model": [link(chat)]})
+    commit(store, "foreign", "9", lambda _: None, kind="model", stage="imported")
+    assert metrics["epochs"] >= 1.9 and len(replayed) == metrics["steps"] > 10
+    return Ran(store.workspace, documents, replayed)
+
+
+def traced(ran: Ran, name: str = "base") -> Trained:
+    store = Store(ran.workspace)
+    return Trained.find(store, store.find(name))
+
+
+def test_steps_are_the_documents_that_were_read(ran: Ran) -> None:
+    trained = traced(ran)
+    for step, want in ran.replayed.items():
+        found = trained.step(step)
+        got = np.full((6, SEQ_LEN), -1)
+        for read in found.documents:
+            assert read.tokens == sum(end - start for _, _, start, end in read.ranges)
+            assert (read.source, read.licence, read.url) == (read.id[0], "CC0", f"https://example.org/{read.id}")
+            for row, position, start, end in read.ranges:
+                place = got[row, position : position + end - start]
+                assert (place == -1).all(), "two documents at one place"
+                place[:] = ran.documents[read.store, read.id][start:end]
+        assert np.where(got < 0, want, got).tolist() == want
+        assert (got >= 0).sum() >= 5 * SEQ_LEN
+        assert found.tokens == int((got >= 0).sum()) <= found.positions == 6 * SEQ_LEN
+
+
+def test_documents_are_read_at_the_steps_that_read_them(ran: Ran) -> None:
+    trained = traced(ran)
+    want: dict[str, dict[int, int]] = defaultdict(dict)
+    for step in ran.replayed:  # which steps read a document is turned round by hand
+        for read in trained.step(step).documents:
+            want[read.id][step] = want[read.id].get(step, 0) + read.tokens
+    trained_on = sorted({name for _, name in ran.documents} & set(want))
+    assert len(trained_on) == 72  # all but the held-out ones
+    for name in trained_on:
+        found = trained.document(name)
+        assert dict(found.steps) == want[name]
+        assert list(found.steps) == sorted(found.steps)
+    # A document of which a mixture has two copies is read twice as often.
+    web = {name: sum(want[name].values()) / len(ran.documents["web", name]) for name in want if name[0] == "w"}
+    twice = [times for name, times in web.items() if int(name[1:], 16) % 7 == 0]
+    once = [times for name, times in web.items() if int(name[1:], 16) % 7]
+    assert np.mean(twice) == pytest.approx(2 * np.mean(once), rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["chat", "bundle"])
+def test_a_model_made_from_another_is_followed(ran: Ran, name: str) -> None:
+    assert traced(ran, name).record.name == "base"
+    assert traced(ran, name).step(3) == traced(ran).step(3)
+
+
+def test_what_cannot_be_told_is_one_line(ran: Ran) -> None:
+    steps = len(ran.replayed)
+    for number in (-1, steps, 10**9):
+        with pytest.raises(
+            RequestError, match=f"has no step {number}: it was trained for {steps}, from 0 to {steps - 1}"
+        ):
+            traced(ran).step(number)
+    held_out = next(row["id"] for row in rows("w", 40) if row["split"] == "held_out")
+    for name in ("nobody", "", held_out):
+        with pytest.raises(RequestError, match=f"no document '{name}' among those that 'base' was trained on"):
+            traced(ran).document(name)
+    with pytest.raises(RequestError, match="'foreign' was not pretrained in this workspace"):
+        traced(ran, "foreign")
+    with pytest.raises(RequestError, match="'web' is a tokens, not a model"):
+        traced(ran, "web")
+
+
+@pytest.mark.parametrize("field", ["steps", "data"])
+def test_a_run_on_another_order_is_not_guessed_at(ran: Ran, field: str) -> None:
+    trained = traced(ran)
+    metrics = {**trained.record.metrics, field: 7 if field == "steps" else "0" * 64}
+    other: Record = trained.record.model_copy(update={"metrics": metrics})
+    with pytest.raises(ArtifactError, match="another order: its steps can't be told"):
+        Trained(other, trained.stores).step(0)
+
+
+def test_the_command_line(ran: Ran, tmp_path: Path) -> None:
+    def ask(*words: str) -> Any:
+        return CliRunner().invoke(app, ["lineage", *words, "-w", str(ran.workspace)], catch_exceptions=True)
+
+    found = json.loads(ask("--step", "2", "chat", "--json").stdout)
+    want = traced(ran).step(2)
+    assert found == json.loads(json.dumps(want.as_json())) and found["tokens"] == want.tokens
+    name = want.documents[0].id
+    readings = json.loads(ask("--document", name, "base", "--json").stdout)
+    assert {one["step"]: one["tokens"] for one in readings["steps"]} == dict(traced(ran).document(name).steps)
+    shown = ask("--step", "2", "base").stdout.splitlines()
+    assert len(shown) == 1 + len(want.documents) and name in shown[1]
+    assert ask("--document", name, "base").stdout.splitlines()[1].startswith("step ")
+    assert "web" in ask("base").stdout  # the tree, as before
+    for words, message in (
+        (("--step", "1", "--document", "x", "base"), "not both"),
+        (("--step", "1", str(tmp_path)), "a model of another program"),
+        (("--step", "999", "base"), "no step 999"),
+        (("--document", "x", "base"), "no document 'x'"),
+    ):
+        error = ask(*words).exception
+        assert isinstance(error, RequestError) and message in str(error)
