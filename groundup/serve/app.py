@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import json
-import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
-from importlib import resources
 from typing import Any, Final
 
 from groundup.base.errors import GroundupError, missing_extra, nearest
 from groundup.infer.engine import Engine
 from groundup.serve.answers import Finished, answer, chat_prompt, text_prompt
-from groundup.serve.openai import ApiError, ChatRequest, CompletionRequest, Reply, Request, parse
+from groundup.serve.openai import ChatRequest, CompletionRequest, Reply, Request
+from groundup.serve.wire import FAILED, ApiError, page, parse, read_body, tell_errors
 from groundup.serve.worker import Busy, Job, Worker
 
 try:
     from fastapi import FastAPI
     from fastapi import Request as HttpRequest
-    from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
-    from starlette.exceptions import HTTPException
+    from fastapi.responses import JSONResponse, Response, StreamingResponse
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.types import Receive, Scope, Send
 except ImportError as error:
     raise missing_extra(str(error.name), "serve") from error
 
-MAX_BODY: Final = 2**20
-"""Bytes of a request body, at most."""
-_DRAIN: Final = 16 * MAX_BODY
 _CLIENT_LEFT: Final = 499
 Answer = Job[str | Finished]
 
@@ -59,10 +52,8 @@ def create_app(
 
     app = FastAPI(title="groundup", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
-    app.add_exception_handler(ApiError, _as_json)
-    app.add_exception_handler(HTTPException, _as_json)
-    app.add_exception_handler(Exception, _as_json)
-    app.get("/")(_page())
+    tell_errors(app)
+    app.get("/")(page("index.html"))
     app.get("/healthz")(service.health)
     app.get("/v1/models")(service.models)
     app.get("/v1/models/{name:path}")(service.model)
@@ -93,7 +84,7 @@ class _Service:
 
     async def chat(self, http: HttpRequest) -> Response:
         """Answer a conversation."""
-        request = parse(ChatRequest, await _body(http))
+        request = parse(ChatRequest, await read_body(http))
         engine = self._engine(request.model)
         if len(request.messages) > engine.max_seq_len:  # each is at least a token: spares rendering thousands
             raise _too_long(f"at least {len(request.messages)}", engine)
@@ -103,7 +94,7 @@ class _Service:
 
     async def complete(self, http: HttpRequest) -> Response:
         """Go on with a text."""
-        request = parse(CompletionRequest, await _body(http))
+        request = parse(CompletionRequest, await read_body(http))
         engine = self._engine(request.model)
         prompt = await asyncio.to_thread(_encoded, partial(text_prompt, engine.tokenizer, request.text))
         return await self._answer(http, request, engine, prompt, "text")
@@ -198,7 +189,7 @@ class _EventStream(StreamingResponse):
                         yield _event(chunk)
         except Exception:
             # The status line has been sent: all that is left is to say so in the stream, then fail for the log.
-            yield _event(_FAILED.body())
+            yield _event(FAILED.body())
             raise
         yield "data: [DONE]\n\n"
 
@@ -208,25 +199,6 @@ def _event(data: dict[str, Any]) -> str:
 
 
 # -- requests and errors -------------------------------------------------------------------------------------------
-
-_FAILED: Final = ApiError(500, "the server failed; its log says why")
-
-
-async def _body(http: HttpRequest) -> bytes:
-    """The body of a request in JSON; ApiError 413 above ``MAX_BODY``, 415 for another type of content."""
-    if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        # Also keeps web pages elsewhere from posting here without asking: a browser sends this type only on consent.
-        raise ApiError(415, "send JSON, with the header 'Content-Type: application/json'")
-    parts, size = [], 0
-    async for chunk in http.stream():
-        size += len(chunk)
-        if size <= MAX_BODY:
-            parts.append(chunk)
-        elif size > _DRAIN:  # read some way on, so that an honest client gets to see the answer
-            break
-    if size > MAX_BODY:
-        raise ApiError(413, f"the body is larger than {MAX_BODY} bytes", code="request_too_large")
-    return b"".join(parts)
 
 
 def _encoded(encode: partial[list[int]]) -> list[int]:
@@ -239,45 +211,3 @@ def _encoded(encode: partial[list[int]]) -> list[int]:
 def _too_long(tokens: str, engine: Engine) -> ApiError:
     text = f"the prompt takes {tokens} tokens; this model's context holds {engine.max_seq_len}, answer included"
     return ApiError(400, text, code="context_length_exceeded")
-
-
-async def _as_json(_: HttpRequest, error: Exception) -> JSONResponse:
-    if isinstance(error, HTTPException):
-        error = ApiError(error.status_code, str(error.detail))
-    if not isinstance(error, ApiError):
-        error = _FAILED
-    headers = {} if error.retry is None else {"Retry-After": str(error.retry)}
-    return JSONResponse(error.body(), status_code=error.status, headers=headers)
-
-
-# -- the page ------------------------------------------------------------------------------------------------------
-
-
-def _page() -> Any:
-    """The route of the page, which may run its own script and style, talk to this server, and do nothing else."""
-    text = resources.files("groundup.serve").joinpath("web/index.html").read_text(encoding="utf-8")
-    policy = "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {_inline_hash(text, 'script')}",
-            f"style-src {_inline_hash(text, 'style')}",
-            "img-src data:",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
-    headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-
-    async def page() -> HTMLResponse:
-        return HTMLResponse(text, headers=headers)
-
-    return page
-
-
-def _inline_hash(html: str, tag: str) -> str:
-    """The hash by which a content security policy knows the page's one inline script or style."""
-    found = re.search(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
-    assert found is not None
-    return f"'sha256-{base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()}'"

@@ -12,17 +12,15 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
 from groundup.base.config import Config
-from groundup.base.errors import RequestError
 from groundup.infer.sampling import SamplingParams
 
 _DEFAULTS: Final = SamplingParams()
 _SEEDS: Final = 2**63
-_ERROR_TEXT: Final = 500
 # Values that ask for nothing this server lacks.
 _NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
     "best_of": (1,),
@@ -45,24 +43,6 @@ _NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
 _WITHOUT_EFFECT: Final = frozenset(
     {"metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"}
 )
-
-
-class ApiError(Exception):
-    """An error as the client sees it."""
-
-    def __init__(
-        self, status: int, message: str, *, code: str | None = None, param: str | None = None, retry: int | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status, self.code, self.param, self.retry = status, code, param, retry
-
-    def body(self) -> dict[str, Any]:
-        """``{"error": {...}}`` as OpenAI's clients expect it."""
-        kind = {429: "rate_limit_error", 500: "server_error"}.get(self.status, "invalid_request_error")
-        message = str(self)
-        if len(message) > _ERROR_TEXT:
-            message = message[:_ERROR_TEXT] + " ..."
-        return {"error": {"message": message, "type": kind, "param": self.param, "code": self.code}}
 
 
 class StreamOptions(Config):
@@ -175,21 +155,6 @@ class CompletionRequest(Request):
     def text(self) -> str:
         """The prompt."""
         return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
-
-
-R = TypeVar("R", bound=Request)
-
-
-def parse(kind: type[R], body: bytes) -> R:
-    """The request in a body; ApiError 400 if it isn't one."""
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        raise ApiError(400, "the body is not valid JSON") from None
-    try:
-        return kind.parse(data, "request")
-    except RequestError as error:
-        raise ApiError(400, str(error)) from None
 
 
 @dataclass(frozen=True)

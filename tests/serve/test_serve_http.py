@@ -20,7 +20,8 @@ from tiny import tiny_engine
 from groundup.infer.engine import Engine
 from groundup.infer.sampling import SamplingParams
 from groundup.serve.answers import chat_prompt
-from groundup.serve.app import MAX_BODY, create_app
+from groundup.serve.app import create_app
+from groundup.serve.wire import MAX_BODY
 
 DIGESTS = {"quickstart/tiny": "a1b2" * 16, "endless": "c3d4" * 16}
 MESSAGES = [{"role": "user", "content": "Tell me a story."}]
