@@ -49,7 +49,8 @@ from groundup.model.count import training_flops_per_token
 from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
 from groundup.stages.pretrain.config import PretrainConfig
-from groundup.text.shards import TokenStore, num_rows, shuffled_rows
+from groundup.text.store.order import make as make_order
+from groundup.text.store.store import TokenStore
 from groundup.text.tokenizer import train_bpe
 from groundup.train import precision
 from groundup.train.loop import train
@@ -91,8 +92,9 @@ class Text:
 
     def store(self, seed: int) -> TokenStore:
         """The stream with an order of rows."""
-        order = shuffled_rows(num_rows(len(self.ids), SEQ_LEN), 2, seed=derive(seed, "order"))
-        return TokenStore(self.ids, np.asarray([0, len(self.ids)]), order)
+        offsets = np.asarray([0, len(self.ids)])
+        order = make_order(offsets, np.zeros(1, np.uint64), seq_len=SEQ_LEN, epochs=2, seed=derive(seed, "order"))
+        return TokenStore(self.ids, offsets, order)
 
 
 def main() -> None:

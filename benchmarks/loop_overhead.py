@@ -30,7 +30,8 @@ from groundup.base.progress import Progress
 from groundup.model.config import ModelConfig
 from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
-from groundup.text.shards import TokenStore, num_rows, shuffled_rows
+from groundup.text.store.order import make as make_order
+from groundup.text.store.store import TokenStore
 from groundup.train.engines.engine import Sums
 from groundup.train.engines.native import NativeEngine
 from groundup.train.loop import Plan, fit
@@ -114,7 +115,8 @@ def steps_of(num_steps: int) -> PackedSteps:
     count = num_steps * ROWS * SEQ_LEN + 1
     ids = np.random.default_rng(1).integers(0, VOCAB, count).astype(np.uint16)
     offsets = np.append(np.arange(0, count, 400), count)
-    store = TokenStore(ids, offsets, shuffled_rows(num_rows(count, SEQ_LEN), 1, seed=1))
+    keys = np.arange(len(offsets) - 1, dtype=np.uint64)
+    store = TokenStore(ids, offsets, make_order(offsets, keys, seq_len=SEQ_LEN, epochs=1, seed=1))
     return PackedSteps(store, SEQ_LEN, ROWS, 16, num_steps, vocab_size=VOCAB)
 
 

@@ -10,12 +10,12 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import groundup
-from groundup import studies
+from groundup import looking, studies
 from groundup.base.errors import RequestError, in_one_line
 from groundup.options import (
     JsonOption,
@@ -25,6 +25,9 @@ from groundup.options import (
     WorkspaceOption,
     open_store,
 )
+
+if TYPE_CHECKING:
+    from groundup.artifact.store import Store
 
 app = typer.Typer(
     name="groundup",
@@ -188,6 +191,7 @@ def plan(
 
 app.command(epilog=studies.SWEEP_EXAMPLES)(studies.sweep)
 app.command(epilog=studies.ABLATE_EXAMPLES)(studies.ablate)
+app.command(epilog=looking.EXAMPLES)(looking.tokenize)
 
 
 @app.command("list", epilog="Example:  groundup list --json")
@@ -263,12 +267,24 @@ def show(
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110).rstrip())
 
 
-@app.command(epilog="Example:  groundup lineage aligned")
-def lineage(reference: ReferenceArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Print the tree from an artifact down to its source files and their licences."""
+@app.command(
+    epilog="Examples:  groundup lineage aligned   ·   groundup lineage --step 100 base   ·   "
+    "groundup lineage --document 3f2a9c… base --json"
+)
+def lineage(
+    reference: ReferenceArgument,
+    step: Annotated[int | None, typer.Option(help="A step of the model's pretraining: what it read.")] = None,
+    document: Annotated[str | None, typer.Option(help="A document's id: the steps that read it.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the tree from an artifact down to its source files and their licences, or what was read when."""
     from groundup.artifact.lineage import trace
 
     store = open_store(workspace)
+    if step is not None or document is not None:
+        _print_readings(store, reference, step, document, as_json)
+        return
     branch = trace(store, store.find(reference, verify=False).record)
     if as_json:
         print(json.dumps(branch.as_json(), indent=2))
@@ -291,6 +307,22 @@ def lineage(reference: ReferenceArgument, workspace: WorkspaceOption = None, as_
     Console(soft_wrap=True).print(grow(branch.as_json(), None))
 
 
+def _print_readings(store: Store, model: str, step: int | None, document: str | None, as_json: bool) -> None:
+    """What a step of a model's training read, or the steps that read a document."""
+    from groundup.trace import Trained
+
+    if step is not None and document is not None:
+        raise RequestError("give --step or --document, not both")
+    if Path(model).exists() and model not in store.names():
+        raise RequestError(f"{model} is a model of another program: what it read is not known here")
+    trained = Trained.find(store, store.find(model, verify=False))
+    found = trained.step(step) if step is not None else trained.document(str(document))
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(found.lines()))
+
+
 @app.command(epilog="Example:  groundup schema > recipe.schema.json")
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
@@ -304,20 +336,33 @@ def schema() -> None:
     "groundup export model.gguf folder --to huggingface --encoding BF16"
 )
 def export(
-    model: Annotated[str, typer.Argument(help="A model or bundle in the workspace, a folder, or a GGUF file.")],
+    model: Annotated[
+        str, typer.Argument(help="A model, bundle or token store in the workspace, a folder, or a GGUF file.")
+    ],
     out: Annotated[Path, typer.Argument(help="The new file (gguf) or folder to write.")],
-    to: Annotated[str, typer.Option(help="gguf, huggingface or megatron; from the name's ending if not set.")] = "",
+    to: Annotated[
+        str, typer.Option(help="gguf, huggingface, megatron, mds or litdata; from the name's ending if not set.")
+    ] = "",
     encoding: Annotated[str, typer.Option(help="F32, F16, BF16; for gguf also Q8_0, Q5_1, Q5_0, Q4_1, Q4_0.")] = "F32",
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Hand a model to another program: llama.cpp (gguf), transformers and vLLM (huggingface), Megatron-LM."""
+    """Hand a model to another program: llama.cpp (gguf), transformers and vLLM (huggingface), Megatron-LM.
+
+    Or a token store to MosaicML streaming (mds) or litdata.
+    """
     from typing import get_args
 
     from groundup.base.errors import nearest
+    from groundup.text.store.handover import TARGETS, hand_over_tokens
+
+    if to in TARGETS:
+        for path in hand_over_tokens(open_store(workspace).find(model, verify=False), out, to):
+            print(path)
+        return
     from groundup.handover import Encoding, Target, hand_over
 
-    target = to or ("gguf" if out.suffix == ".gguf" else "huggingface")
-    for name, value, known in (("--to", target, get_args(Target)), ("--encoding", encoding, get_args(Encoding))):
+    target, targets = to or ("gguf" if out.suffix == ".gguf" else "huggingface"), (*get_args(Target), *TARGETS)
+    for name, value, known in (("--to", target, targets), ("--encoding", encoding, get_args(Encoding))):
         if value not in known:
             raise RequestError(f"{name} {value!r} is not one of {', '.join(known)}{nearest(value, known)}")
     store = open_store(workspace)

@@ -14,7 +14,7 @@ from groundup.base.errors import RequestError
 from groundup.handover import hand_over
 from groundup.model.config import ModelConfig
 from groundup.stages.pretrain.config import PretrainConfig
-from groundup.text.shards import token_dtype, write_store
+from groundup.text.store.megatron import token_dtype, write_store
 
 
 def pretrained(folder: Path, stores: int, **changes: Any) -> tuple[Any, Any]:

@@ -6,14 +6,30 @@ On disk: ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.jinja
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from groundup.base.errors import ArtifactError, DataError, missing_extra
 from groundup.base.files import read_json, write_json, write_text
-from groundup.text.template import CHAT_TEMPLATE, END_OF_TEXT, PAD, TURN_END, TURN_START, ChatMessage, ChatTemplate
+from groundup.text.bpe.encoded import Encoded
+from groundup.text.chat_tokens import ChatEncoder
+from groundup.text.chat_tokens import ChatTokens as ChatTokens
+from groundup.text.column_encoder import ColumnEncoder
+from groundup.text.spelling import Spelling
+from groundup.text.template import (
+    CHAT_TEMPLATE,
+    END_OF_TEXT,
+    PAD,
+    TURN_END,
+    TURN_START,
+    ChatMessage,
+    ChatTemplate,
+    Rendered,
+)
+from groundup.text.well_formed import well_formed
 
 try:
     import tokenizers
@@ -32,7 +48,7 @@ LLAMA3_SPLIT: Final = (
 )
 
 
-_ENDS_OF_TEXT: Final = (END_OF_TEXT, "<|end_of_text|>", "</s>")
+_ENDS_OF_TEXT: Final = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<\uff5cend\u2581of\u2581sentence\uff5c>")
 
 
 @dataclass(frozen=True)
@@ -57,14 +73,6 @@ class Roles:
         return cls(bos or end_of_text, end_of_text, eos or end_of_text, pad or end_of_text)
 
 
-@dataclass(frozen=True)
-class ChatTokens:
-    """An encoded conversation; ``trained[i]`` says whether token ``ids[i]`` is one the model should learn to say."""
-
-    ids: list[int]
-    trained: list[bool]
-
-
 class Tokenizer:
     """Encodes and decodes. Text given to ``encode`` never yields a special token; only the chat template does."""
 
@@ -84,8 +92,15 @@ class Tokenizer:
         self.eos_id = self.special_tokens[self.roles.end_of_text]
         self.pad_id = self.special_tokens[self.roles.pad]
         self.stop_ids = frozenset({self.eos_id, self.special_tokens[self.roles.turn_end]})
-        names = {"bos_token": self.roles.start, "eos_token": self.roles.turn_end}
+        names = {"bos_token": self.roles.start, "eos_token": self.roles.turn_end, "pad_token": self.roles.pad}
         self.template = ChatTemplate(chat_template, list(self.special_tokens), names)
+        self._chat = ChatEncoder(backend, self.special_tokens)
+        self._columns = ColumnEncoder(backend)
+
+    @property
+    def backend(self) -> tokenizers.Tokenizer:
+        """The library's tokenizer that this one stands on."""
+        return self._backend
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
@@ -134,30 +149,73 @@ class Tokenizer:
         write_json(folder / "tokenizer_config.json", config)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, none of them special."""
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        """The ids of a text, none of them special; lone surrogates become U+FFFD."""
+        ids: list[int] = self._backend.encode(well_formed(text), add_special_tokens=False).ids
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of several texts, in parallel."""
-        return [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        """The ids of several texts, as ``encode`` gives them."""
+        return self._columns.batch(texts)
 
-    def encode_chat(self, messages: Sequence[ChatMessage], *, add_generation_prompt: bool = False) -> ChatTokens:
-        """Render and encode a conversation; DataError if the template can't be trained on."""
-        rendered = self.template.render(messages, add_generation_prompt=add_generation_prompt)
-        ids: list[int] = []
-        trained: list[bool] = []
-        position = 0
-        for piece in rendered.pieces:
-            if piece.special:
-                found, starts = [self.special_tokens[piece.text]], [0]
-            else:
-                encoding = self._backend.encode(piece.text, add_special_tokens=False)
-                found, starts = encoding.ids, [start for start, _ in encoding.offsets]
-            ids += found
-            trained += [any(a <= position + start < b for a, b in rendered.trained) for start in starts]
-            position += len(piece.text)
-        return ChatTokens(ids, trained)
+    def encode_column(self, texts: Any) -> Encoded:
+        """The ids of a column of strings (an Arrow Array or ChunkedArray; nulls are empty), as ``encode`` gives them.
+
+        Byte-level BPE is encoded by a compiled encoder, made at the first use, on one core; the rest by the library.
+        """
+        return self._columns.column(texts)
+
+    def encode_bytes(self, data: bytes) -> list[int]:
+        """Ids for any bytes: those of ``encode`` for UTF-8; what is no UTF-8 is written byte by byte.
+
+        ``decode_bytes`` gives the bytes back, unless the tokenizer normalises text. DataError if it has no byte tokens.
+        """
+        return self._spelling.encode(data, self.encode)
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes of ids; special tokens are left out. DataError if it isn't known how they are spelled."""
+        return self._spelling.decode(ids)
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling.parse(self.describe())
+
+    def encode_chat(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+    ) -> ChatTokens:
+        """Render and encode a conversation with what is trained on in it: the assistant's turns.
+
+        With a generation prompt it is one to be answered: nothing in it is trained. DataError if the template can't
+        be trained on, or if the conversation has nothing to train on.
+        """
+        if add_generation_prompt:
+            return self._chat.encode(self.template.prompt(messages, tools=tools, documents=documents))
+        chat = self._chat.encode(self.template.render(messages, tools=tools, documents=documents))
+        if not any(chat.trained):
+            has_answer = any(message.get("role") == "assistant" for message in messages)
+            why = "the chat template writes nothing for the assistant" if has_answer else "it has no assistant's turn"
+            raise DataError(f"there is nothing to train on in a conversation: {why}")
+        return chat
+
+    def encode_rendered(self, rendered: Rendered) -> ChatTokens:
+        """The ids of what a chat template rendered, and which of them are trained, if any."""
+        return self._chat.encode(rendered)
+
+    def chat_places(self, rendered: Rendered) -> Iterator[tuple[int, bool, int, int, bool]]:
+        """(id, special or not, start, end, trained or not) of each token of a rendered conversation."""
+        return self._chat.places(rendered)
+
+    def encode_spans(self, text: str) -> list[tuple[int, int, int]]:
+        """The ids of a text, each with the characters [start, end) of the text that it is made of.
+
+        Tokens that hold a part of a character's bytes each have the whole character.
+        """
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        return [(token, start, end) for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens are left out, incomplete UTF-8 becomes U+FFFD."""

@@ -24,7 +24,9 @@ from groundup.base.progress import Silent
 from groundup.model.config import ModelConfig
 from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
-from groundup.text.shards import TokenStore, num_rows, shuffled_rows
+from groundup.text.store.order import joined, shuffled_rows
+from groundup.text.store.packing import Packed
+from groundup.text.store.store import TokenStore
 from groundup.train.loop import train
 from groundup.train.objective import next_token
 from groundup.train.settings import LoopConfig, MethodName, OptimizerConfig, Rates
@@ -52,8 +54,9 @@ def curve(method: MethodName, **changes: object) -> list[tuple[float, float]]:
     """Loss and gradient norm of each step; ``changes`` are fields of the optimizer's settings, or ``peak``."""
     data = np.frombuffer(text(), dtype=np.uint8).astype(np.uint16)
     seq_len = SHAPE.max_seq_len
-    order = shuffled_rows(num_rows(len(data), seq_len), 1, seed=1)
-    store = TokenStore(data, np.asarray([0, len(data)]), order)
+    rows = shuffled_rows((len(data) - 1) // seq_len, 1, seed=1)[0].astype(np.int64)
+    epoch = Packed(rows * seq_len, np.full(len(rows), seq_len, np.int32), np.arange(len(rows) + 1))
+    store = TokenStore(data, np.asarray([0, len(data)]), joined([epoch], seq_len))
     model = Transformer(SHAPE)
     initialise(model, 1)
     peak = changes.pop("peak", 1.0)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from groundup.text.shards import TokenStore, token_dtype, write_store
+from groundup.text.store.megatron import token_dtype, write_store
+from groundup.text.store.store import TokenStore
 
 MEGATRON = os.environ.get("GROUNDUP_MEGATRON_PYTHON")
 EOD = 0

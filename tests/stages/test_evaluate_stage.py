@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from memory_store import write_order
 
 from groundup.artifact.record import Cost, InputLink, Record
 from groundup.artifact.stage import Artifact, Node, Outcome, Task
@@ -26,7 +27,7 @@ from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
 from groundup.stages.evaluate.config import EvaluateConfig
 from groundup.text.document import CORPUS, write_shards
-from groundup.text.shards import num_rows, shuffled_rows, token_dtype, write_store
+from groundup.text.store.megatron import token_dtype, write_store
 from groundup.text.tokenizer import Tokenizer, train_bpe
 
 SEQ_LEN = 64
@@ -92,11 +93,12 @@ def make_corpus(folder: Path, held_out: int) -> Artifact:
 def make_tokens(folder: Path, corpus: Artifact, tokenizer: Tokenizer) -> Artifact:
     rows = json.loads((corpus.path / "rows.json").read_text())
     folder.mkdir()
-    totals = {}
+    sizes = {}
     for split in ("train", "held_out"):
         encoded = [[*tokenizer.encode(row["text"]), tokenizer.eos_id] for row in rows if row["split"] == split]
-        totals[split] = write_store(folder / split, encoded, token_dtype(tokenizer.vocab_size))
-    np.save(folder / "order.npy", shuffled_rows(num_rows(totals["train"], SEQ_LEN), 2, 1))
+        write_store(folder / split, encoded, token_dtype(tokenizer.vocab_size))
+        sizes[split] = [len(ids) for ids in encoded]
+    write_order(folder, sizes["train"], SEQ_LEN, 2)
     train_bytes = sum(len(row["text"].encode()) for row in rows if row["split"] == "train")
     metrics = {"vocab_size": tokenizer.vocab_size, "train_bytes": train_bytes, "max_seq_len": SEQ_LEN}
     return record("tokens", "tokens", "tokens", folder, metrics, corpus=corpus)

@@ -61,7 +61,7 @@ def test_text_comes_back_and_never_yields_a_special_id(text: str) -> None:
 @settings(max_examples=300, deadline=None)
 def test_only_the_template_makes_special_ids_in_a_chat_and_the_text_survives(contents: list[str], ask: bool) -> None:
     messages = talk(*contents)
-    chat = TOKENIZER.encode_chat(messages, add_generation_prompt=ask)
+    chat = TOKENIZER.encode_rendered(TOKENIZER.template.prompt(messages, add_generation_prompt=ask))
     turns = len(messages)
     start, end = TOKENIZER.special_tokens[TURN_START], TOKENIZER.special_tokens[TURN_END]
     assert [token for token in chat.ids if token in SPECIAL_IDS] == [
@@ -74,7 +74,7 @@ def test_only_the_template_makes_special_ids_in_a_chat_and_the_text_survives(con
     assert TOKENIZER.decode_visibly(chat.ids) == text
 
 
-@given(st.lists(HOSTILE, min_size=1, max_size=6))
+@given(st.lists(HOSTILE, min_size=2, max_size=6))
 @settings(max_examples=200, deadline=None)
 def test_what_is_trained_is_the_answers_with_their_ends_and_nothing_else(contents: list[str]) -> None:
     messages = talk(*contents, system="Be kind.")
@@ -109,7 +109,8 @@ def test_a_chat_has_the_ids_that_transformers_gives_it(theirs: PreTrainedTokeniz
         system="You are kind.\nVery.",
     )
     for upto in range(1, len(messages) + 1):
-        ours = TOKENIZER.encode_chat(messages[:upto], add_generation_prompt=ask).ids
+        rendered = TOKENIZER.template.prompt(messages[:upto], add_generation_prompt=ask)
+        ours = TOKENIZER.encode_rendered(rendered).ids
         got = theirs.apply_chat_template(messages[:upto], tokenize=True, add_generation_prompt=ask, return_dict=False)
         assert ours == got
 

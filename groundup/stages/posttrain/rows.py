@@ -55,7 +55,7 @@ def encode(
         return None
     if len(ids) > limit:
         dropped["longer than the context: cut"] += 1
-    return Row(name, ChatTokens(ids[:limit], trained[:limit]))
+    return Row(name, ChatTokens(ids[:limit], trained[:limit], chat.note))
 
 
 def collate(rows: Sequence[ChatTokens], pad_id: int) -> TokenBatch:

@@ -16,6 +16,7 @@ from groundup.model.transformer import Transformer
 from groundup.stages.posttrain.config import SftConfig
 from groundup.stages.posttrain.rows import Row, Shuffled, by_length, collate, encode
 from groundup.text.conversation import read_conversations
+from groundup.text.show import mask_parts
 from groundup.text.tokenizer import Tokenizer
 from groundup.train.exhibits import health_exhibits, health_metrics
 from groundup.train.loop import History, train
@@ -162,8 +163,8 @@ def _show(
         ),
         Samples(
             title="What is learned, and what is only read",
-            caption="Coloured tokens are trained on; the rest is context.",
-            samples=tuple(Sample(label=row.id[:12], parts=coloured(row, tokenizer)) for row in rows[:3]),
+            caption=f"Coloured tokens are trained on; the rest is context.{_note(rows)}",
+            samples=tuple(Sample(label=row.id[:12], parts=mask_parts(tokenizer, row.tokens)) for row in rows[:3]),
         ),
     )
     task.show(*health_exhibits(history))
@@ -172,16 +173,10 @@ def _show(
         task.show(Table(title="Rows that did not fit", columns=("what happened", "rows"), rows=table))
 
 
-def coloured(row: Row, tokenizer: Tokenizer) -> tuple[tuple[str, str], ...]:
-    """A row in runs of trained and context tokens, special tokens visible, for people to check the mask."""
-    parts: list[tuple[str, str]] = []
-    run: list[int] = []
-    for index, (token, trained) in enumerate(zip(row.tokens.ids, row.tokens.trained, strict=True)):
-        run.append(token)
-        if index + 1 == len(row.tokens.ids) or row.tokens.trained[index + 1] != trained:
-            parts.append((tokenizer.decode_visibly(run), "generated" if trained else "prompt"))
-            run = []
-    return tuple(parts)
+def _note(rows: Sequence[Row]) -> str:
+    """What the chat template's own generation blocks say otherwise, if anything."""
+    note = next((row.tokens.note for row in rows if row.tokens.note), "")
+    return f" The template marks something else: {note}." if note else ""
 
 
 def _series(name: str, history: History, key: str) -> Series:

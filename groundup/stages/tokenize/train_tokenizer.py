@@ -1,87 +1,176 @@
-"""Make a tokenizer and show what it does to text."""
+"""Make a tokenizer: count words, learn from them, and show what it does to text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any, Final
 
-from groundup.artifact.exhibit import Facts, Sample, Samples, Table
+import pyarrow as pa
+
+from groundup.artifact.exhibit import Facts, Table
 from groundup.artifact.stage import Outcome, Task
+from groundup.base.errors import RequestError
+from groundup.base.files import write_atomic
+from groundup.stages.tokenize.choose import Limits
 from groundup.stages.tokenize.config import TokenizerConfig
-from groundup.stages.tokenize.corpus import read_documents, read_passes, readings
-from groundup.text.tokenizer import Tokenizer, train_bpe
+from groundup.stages.tokenize.corpus import read_documents
+from groundup.stages.tokenize.corpus_words import CorpusWords, corpus_words
+from groundup.stages.tokenize.exhibits import tokenizer_exhibits
+from groundup.text import sentencepiece_train as sentencepiece
+from groundup.text.adopt.description import added_token, describe
+from groundup.text.adopt.model_proto import parse_model
+from groundup.text.adopt.sentencepiece import describe_pieces
+from groundup.text.adopt.splits import SPLITS, Split, byte_level
+from groundup.text.bpe import learn as bpe
+from groundup.text.bpe.splitter import Splitter
+from groundup.text.special import special_tokens
+from groundup.text.template import CHAT_TEMPLATE
+from groundup.text.tokenizer import Roles, Tokenizer
+
+MODEL: Final = "tokenizer.model"
+LEARNING_BYTES: Final = 2 << 30
+"""Memory for learning from the words that are chosen, unless ``max_words`` says how many they are."""
+
+_NO_LIMIT: Final = 1 << 62
+_DEFAULT_SPLIT: Final = "llama3"
 
 
 def run(config: TokenizerConfig, task: Task) -> Outcome:
-    """Train on the training split; measure on the held-out split."""
-    corpus = task.input("corpus")
-    total = readings(corpus)
-
-    def texts() -> Iterator[str]:
-        done = 0
-        for rows in read_passes(corpus, "train", ["text"]):
-            yield from (row["text"] for row in rows)
-            done += len(rows)
-            task.progress.update("counting words", done, total, "documents")
-
-    tokenizer = train_bpe(texts(), config.vocab_size)
+    """Learn from the training split; measure on the held-out split."""
+    special_tokens(config.special_tokens, (), config.num_reserved)  # what is wrong with them is better known early
+    learn = learn_bpe if config.algorithm == "bpe" else learn_sentencepiece
+    tokenizer, words = learn(config, task)
     tokenizer.save(task.payload)
-
-    by_source: dict[str, tuple[int, int, int]] = {}
-    longest = ""
-    for row in read_documents(corpus, "held_out", ["text", "source"]):
-        text = row["text"]
-        tokens, size, words = by_source.get(row["source"], (0, 0, 0))
-        counts = (len(tokenizer.encode(text)), len(text.encode()), len(text.split()))
-        by_source[row["source"]] = (tokens + counts[0], size + counts[1], words + counts[2])
-        longest = max(longest, text, key=len)
-    all_tokens, all_bytes, all_words = (sum(column) for column in zip(*by_source.values(), strict=True))
-    task.show(
-        Facts(
-            title="The tokenizer in numbers",
-            caption="Measured on held-out documents, which the tokenizer has not seen.",
-            facts=(
-                ("vocabulary", f"{tokenizer.vocab_size:,}", "pieces, all 256 bytes among them"),
-                ("bytes a token", f"{all_bytes / all_tokens:.2f}", "more means shorter sequences"),
-                ("tokens a word", f"{all_tokens / all_words:.2f}", "1 would be a piece for every word"),
-            ),
-        ),
-        Table(
-            title="Compression by source",
-            columns=("source", "bytes", "tokens", "bytes a token", "tokens a word"),
-            rows=tuple(
-                (source, size, tokens, round(size / tokens, 2), round(tokens / words, 2))
-                for source, (tokens, size, words) in sorted(by_source.items())
-            ),
-        ),
-        Samples(
-            title="How it cuts text",
-            caption="Each colour change is a new token.",
-            samples=tuple(
-                Sample(label=label, parts=_coloured(tokenizer, text))
-                for label, text in (
-                    ("a held-out document", longest[:400]),
-                    ("numbers, accents, code", "In 1865 naïve façades cost £12,345.67 — if (x == 0) { return; } 😀"),
-                )
-            ),
-        ),
-    )
+    columns = ["text", "source", "language"]
+    exhibits, measured = tokenizer_exhibits(tokenizer, read_documents(task.input("corpus"), "held_out", columns))
+    task.show(*exhibits, *_exhibits(words))
     return Outcome(
         metrics={
+            **measured,
             "vocab_size": tokenizer.vocab_size,
-            "bytes_per_token": round(all_bytes / all_tokens, 4),
-            "tokens_per_word": round(all_tokens / all_words, 4),
+            "training_bytes": sum(words.bytes.values()),
+            "words": {
+                "different": words.found,
+                "learned_from": words.words.num_rows,
+                "covered": round(words.covered, 6),
+            },
+            "counted_for": _shares(words),
         }
     )
 
 
-def _coloured(tokenizer: Tokenizer, text: str) -> tuple[tuple[str, str], ...]:
-    """A text in pieces that alternate roles; bytes that form no character alone are joined to their neighbours."""
-    parts: list[tuple[str, str]] = []
-    held: list[int] = []
-    for token in tokenizer.encode(text):
-        held.append(token)
-        piece = tokenizer.decode(held)
-        if "\ufffd" not in piece:
-            parts.append((piece, f"token{len(parts) % 4}"))
-            held = []
-    return tuple(parts)
+def _limits(config: TokenizerConfig, a_word: int, a_byte: int) -> Limits:
+    if config.max_words is not None:
+        return Limits(config.max_words, _NO_LIMIT, a_word, a_byte)
+    return Limits(_NO_LIMIT, LEARNING_BYTES, a_word, a_byte)
+
+
+def _special(config: TokenizerConfig, words: CorpusWords) -> tuple[str, ...]:
+    languages = words.languages if config.language_tokens else ()
+    found = special_tokens(config.special_tokens, languages, config.num_reserved)
+    least = len(found) + 256
+    if config.vocab_size <= least:
+        raise RequestError(f"vocab_size is {config.vocab_size}, but special tokens and 256 bytes need {least}")
+    return found
+
+
+def learn_bpe(config: TokenizerConfig, task: Task) -> tuple[Tokenizer, CorpusWords]:
+    """Byte-level BPE, and the words that it was learned from."""
+    split = SPLITS[config.split or _DEFAULT_SPLIT]
+    _refuse_spellable(split, config.special_tokens)
+    limits = _limits(config, bpe.BYTES_A_WORD, bpe.BYTES_A_POSITION)
+    words = corpus_words(config, task, split.pre_tokenizer(), split.nfc, limits)
+    learned = bpe.learn(
+        words.words,
+        config.vocab_size,
+        special_tokens=_special(config, words),
+        min_frequency=config.min_frequency * words.parts,
+        report=lambda done, total: task.progress.update("learning merges", done, total, "entries"),
+    )
+    return tokenizer_of(learned, split), words
+
+
+def tokenizer_of(learned: bpe.Vocabulary, split: Split) -> Tokenizer:
+    """The tokenizer of a learned vocabulary."""
+    decoder = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    added = [added_token(index, token) for index, token in enumerate(learned.special_tokens)]
+    description = describe(
+        learned.model(),
+        normalizer=split.normalizer(),
+        pre_tokenizer=split.pre_tokenizer(),
+        decoder=decoder,
+        added=added,
+    )
+    return Tokenizer.parse(description, CHAT_TEMPLATE, Roles())
+
+
+def _refuse_spellable(split: Split, tokens: tuple[str, ...]) -> None:
+    """RequestError for a special token that is one piece of text: what people write could then be taken for it."""
+    splitter = Splitter.parse(split.pre_tokenizer())
+    for token in tokens:
+        if len(splitter.pieces(pa.array([token]))[0]) < 2:
+            raise RequestError(
+                f"the special token {token!r} could be a word of the text; call it <|{token.strip('<|>')}|>"
+            )
+
+
+def learn_sentencepiece(config: TokenizerConfig, task: Task) -> tuple[Tokenizer, CorpusWords]:
+    """One of SentencePiece's kinds, which is also written as its ``.model``; and the words that it was learned from."""
+    pattern = {"type": "Split", "pattern": {"Regex": sentencepiece.WORDS}, "behavior": "Isolated", "invert": False}
+    pre_tokenizer = {"type": "Sequence", "pretokenizers": [pattern, byte_level(split_words=False)]}
+    limits = _limits(config, sentencepiece.BYTES_A_WORD, sentencepiece.BYTES_A_POSITION)
+    words = corpus_words(config, task, pre_tokenizer, False, limits)
+    kind: sentencepiece.Kind = "unigram" if config.algorithm == "unigram" else "bpe"
+    task.progress.update("learning pieces", 0, config.vocab_size, "entries")
+    model = sentencepiece.train_sentencepiece(
+        words.words, config.vocab_size, kind, _special(config, words), task.scratch
+    )
+    write_atomic(task.payload / MODEL, lambda path: _write(path, model))
+    return Tokenizer.parse(describe_pieces(parse_model(model)), CHAT_TEMPLATE, Roles()), words
+
+
+def _write(path: Any, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _shares(words: CorpusWords) -> dict[str, dict[str, float]]:
+    """The share of the text that each language and source has, and the one that it counted for."""
+    if not words.factors:
+        return {}
+    total = sum(words.bytes.values())
+    found: dict[str, dict[str, float]] = {}
+    for (source, language), size in words.bytes.items():
+        for name in (language, source):
+            row = found.setdefault(name, {"share": 0.0, "counted_for": 0.0})
+            row["share"] += size / total
+            row["counted_for"] += size * words.factors.get((source, language), 0.0) / total
+    return {name: {key: round(value, 6) for key, value in row.items()} for name, row in sorted(found.items())}
+
+
+def _exhibits(words: CorpusWords) -> list[Facts | Table]:
+    """What it was learned from."""
+    chosen = words.words.num_rows
+    found: list[Facts | Table] = [
+        Facts(
+            title="What it was learned from",
+            facts=(
+                (
+                    "text",
+                    f"{sum(words.bytes.values()) / 1e6:,.1f} MB",
+                    "of training documents, as often as they are read",
+                ),
+                ("different words", f"{words.found:,}", "as the text was cut, blanks and marks among them"),
+                ("learned from", f"{chosen:,}", f"the most frequent; {words.covered:.2%} of the text is made of them"),
+            ),
+        )
+    ]
+    shares: Mapping[str, Mapping[str, float]] = _shares(words)
+    if shares:
+        found.append(
+            Table(
+                title="What each language and source counted for",
+                columns=("language or source", "share of the text", "counted for"),
+                rows=tuple((name, f"{row['share']:.2%}", f"{row['counted_for']:.2%}") for name, row in shares.items()),
+            )
+        )
+    return found

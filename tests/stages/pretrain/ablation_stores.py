@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from memory_store import write_order
 from tiny import tiny_tokenizer
 
 from groundup.artifact.record import FORMAT, Cost, FileEntry, Record
 from groundup.artifact.stage import Artifact, Task
 from groundup.artifact.terms import Terms
 from groundup.base.progress import Silent
-from groundup.text.shards import num_rows, shuffled_rows, token_dtype, write_store
+from groundup.text.store.megatron import token_dtype, write_store
 
 SEQ_LEN = 16
 
@@ -49,8 +50,7 @@ def store(
         closed = [[*ids, tokenizer.eos_id] for _, _, ids in docs]
         totals[split] = write_store(folder / split, closed, token_dtype(tokenizer.vocab_size))
     pq.write_table(pa.Table.from_pylist(rows), folder / "documents.parquet")
-    each = num_rows(totals["train"], SEQ_LEN)
-    np.save(folder / "order.npy", shuffled_rows(each, epochs, 1))
+    each = write_order(folder, [len(ids) + 1 for _, _, ids in train], SEQ_LEN, epochs)
     return Artifact(
         folder, record("tokens", name or folder.name, {"max_seq_len": SEQ_LEN, "rows": each, "epochs": epochs})
     )

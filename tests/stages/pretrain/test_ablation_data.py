@@ -11,20 +11,22 @@ import torch
 from ablation_stores import SEQ_LEN, documents, store
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_store import stream_store
 from tiny import tiny_engine
 
 from groundup.base.errors import DataError, RequestError
 from groundup.stages.pretrain.ablation.data import Reads, distance, predicted, reads
 from groundup.stages.pretrain.validation import PART, HeldOut, drawn, held_out_documents
-from groundup.text.shards import TokenStore, num_rows, shuffled_rows
+from groundup.text.store.store import TokenStore
 from groundup.train.stream import PackedSteps, Part, Source
 
 # -- the order of a seed -------------------------------------------------------------------------------------------
 
 
 def memory_store(tokens: int, epochs: int, seq_len: int = 4) -> TokenStore:
-    order = shuffled_rows(num_rows(tokens, seq_len), epochs, seed=1)
-    return TokenStore(np.arange(tokens, dtype=np.uint16), np.asarray([0, tokens]), order)
+    rows = (tokens - 1) // seq_len
+    orders = [np.random.default_rng(epoch).permutation(rows).tolist() for epoch in range(epochs)]
+    return stream_store(np.arange(tokens, dtype=np.uint16), seq_len, orders)
 
 
 def rows_of(steps: PackedSteps) -> list[tuple[int, int]]:
@@ -34,11 +36,11 @@ def rows_of(steps: PackedSteps) -> list[tuple[int, int]]:
 @given(st.integers(0, 2**31), st.integers(9, 80))
 @settings(max_examples=60)
 def test_a_keyed_order_reads_every_row_once_an_epoch(seed: int, tokens: int) -> None:
-    each = num_rows(tokens, 4)
+    each = (tokens - 1) // 4
     steps = PackedSteps(memory_store(tokens, 3), 4, 1, 1, 3 * each, order_seed=seed)
     read = [row for _, row in rows_of(steps)]
     for epoch in range(3):
-        assert sorted(read[epoch * each : (epoch + 1) * each]) == list(range(each))
+        assert sorted(read[epoch * each : (epoch + 1) * each]) == list(range(epoch * each, (epoch + 1) * each))
 
 
 def test_seeds_read_other_rows_in_other_orders_and_the_same_ones_again() -> None:
@@ -57,7 +59,8 @@ def test_seeds_read_other_rows_in_other_orders_and_the_same_ones_again() -> None
     two = rows_of(steps(1, num_steps=10, sources=2))
     assert [row for s, row in two if s == 0] != [row for s, row in two if s == 1], "two stores share an order"
     halves = [row for rank in (0, 1) for batch in steps(1).batches(3, Part(rank, 2)) for row in batch.inputs[:, 0]]
-    assert sorted(map(int, halves)) == sorted(4 * row for _, row in steps(1).rows_of(3))
+    one = steps(1)
+    assert sorted(map(int, halves)) == sorted(int(one.sources[s].order.starts[row]) for s, row in one.rows_of(3))
 
 
 def test_a_keyed_order_is_no_longer_than_the_recorded_one() -> None:

@@ -151,7 +151,7 @@ def short(train: list[Document]) -> list[Document]:
     ("change", "fields", "error", "words"),
     [
         (page, {}, RequestError, "variant 'same' trains on 1 of the 6 documents to predict"),
-        (short, {}, RequestError, "variant 'same': training would read 768 tokens of 'same'; .*set its epochs to 24"),
+        (short, {}, RequestError, "variant 'same': training would read 768 tokens of 'same'; .*set its epochs to 16"),
         (None, {"horizon": "9 tokens"}, RequestError, "shorter than one step"),
         (None, {"validation": "empty"}, DataError, "'empty' has no held-out documents"),
     ],
