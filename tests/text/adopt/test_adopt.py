@@ -208,10 +208,7 @@ def test_any_two_pieces_with_a_rank_are_joined(tmp_path: Path) -> None:
         draw.shuffle(made)
         table = {piece: rank for rank, piece in enumerate([*sorted(pieces), *made])}
         (tmp_path / "t.tiktoken").write_text(tiktoken_lines(table))
-        try:
-            adopted = read(tmp_path / "t.tiktoken", Choices(split="gpt2", special_tokens=[END], eos=END))
-        except DataError:
-            continue
+        adopted = read(tmp_path / "t.tiktoken", Choices(split="gpt2", special_tokens=[END], eos=END))
         encoding = tiktoken.Encoding("t", pat_str=SPLITS["gpt2"].pattern, mergeable_ranks=table, special_tokens={})
         same(adopted, ["".join(draw.choices("ab", k=draw.randint(1, 40))) for _ in range(60)], encoding.encode_ordinary)
 
