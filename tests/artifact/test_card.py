@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from fake_run import BOOKS, PAIRS, STORIES, TALKS, BaseConfig, FakeRun, PagesConfig, TokensConfig, build
+from fake_run import FakeRun, build
+from fake_stages import BOOKS, PAIRS, STORIES, TALKS, BaseConfig, PagesConfig, TokensConfig
 
 from groundup.artifact.card import NOT_RECORDED, markdown, render_card, render_cost, render_licences
 from groundup.artifact.lineage import Branch, grow

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from fake_run import HTML, BaseConfig, FakeRun, PagesConfig, build
+from fake_run import FakeRun, build
+from fake_stages import HTML, BaseConfig, PagesConfig
 
 from groundup.artifact.exhibit import Bars, Exhibits, Facts, Funnel, Lines, Prose, Sample, Samples, Series, Table
 from groundup.artifact.report import check_ready, is_current, render

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fake_run import FakeRun, PagesConfig
+from fake_run import FakeRun
+from fake_stages import PagesConfig
 from test_report import Page
 
 from groundup.artifact.exhibit import Sample, Samples
