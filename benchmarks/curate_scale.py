@@ -17,12 +17,12 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from process_memory import Peak
 
 from groundup.artifact.store import Store
 from groundup.base.machine import cores, cpu_name
@@ -78,7 +78,7 @@ def main() -> None:
 def documents(size: int) -> Iterator[tuple[str, str]]:
     """(kind, text) until there are ``size`` bytes; kinds: ``new``, ``exact``, ``near``."""
     draw = random.Random(1)
-    paragraphs = [part for text in texts() for part in text.split("\n\n") if 200 <= len(part) <= 2000]
+    paragraphs = example_paragraphs()
     words = " ".join(paragraphs[:200]).split()
     earlier: list[str] = []
     written = 0
@@ -98,12 +98,14 @@ def documents(size: int) -> Iterator[tuple[str, str]]:
         yield kind, text
 
 
-def texts() -> Iterator[str]:
-    """The example texts, books and stories."""
+def example_paragraphs() -> list[str]:
+    """The paragraphs of the example texts, books and stories, that are neither short nor long."""
+    found: list[str] = []
     for name in ("books", "stories"):
         with gzip.open(ROOT / "examples" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
             for line in lines:
-                yield json.loads(line)["text"]
+                found += [part for part in json.loads(line)["text"].split("\n\n") if 200 <= len(part) <= 2000]
+    return found
 
 
 def edited(text: str, words: list[str], draw: random.Random) -> str:
@@ -150,46 +152,12 @@ def measured(size: float, folder: Path, workers: int) -> dict[str, Any]:
 def run(recipe: Path, workspace: Path) -> int:
     """Run the recipe; the largest resident size of one of its processes, in bytes."""
     process = subprocess.Popen([sys.executable, "-m", "groundup", "run", str(recipe), "-w", str(workspace)])
-    largest = 0
-    over = threading.Event()
-
-    def watch() -> None:
-        nonlocal largest
-        while not over.wait(0.2):
-            for one in family(process.pid):
-                largest = max(largest, resident(one))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    code = process.wait()
-    over.set()
-    watcher.join()
+    peak = Peak()
+    with peak.watching(process.pid):
+        code = process.wait()
     if code:
         sys.exit(code)
-    return largest
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that it started."""
-    found = [pid]
-    for one in found:
-        for path in Path(f"/proc/{one}/task").glob("*/children"):
-            try:
-                found += [int(child) for child in path.read_text().split()]
-            except OSError:
-                continue
-    return found
-
-
-def resident(pid: int) -> int:
-    """Resident bytes of a process; 0 if it is gone."""
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        return 0
-    return 0
+    return peak.bytes
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:

@@ -135,10 +135,8 @@ def training(pages: Pages, held_out: set[Place], every: int) -> Iterator[dict[st
 
 def train(folder: Path, documents: list[dict[str, Any]], vocab: int, alpha: float | None) -> Any:
     """A tokenizer by the stage ``tokenizer`` on a corpus of these documents."""
-    from groundup.artifact.record import FileEntry, Record
-    from groundup.artifact.stage import Artifact, Task
-    from groundup.base.files import sha256_file
-    from groundup.base.progress import Silent
+    from tokenizer_corpora import task_of
+
     from groundup.stages.tokenize.config import TokenizerConfig
     from groundup.text.document import CORPUS, document_id, write_shards
     from groundup.text.tokenizer import Tokenizer
@@ -159,21 +157,11 @@ def train(folder: Path, documents: list[dict[str, Any]], vocab: int, alpha: floa
         for one in documents
     ]
     write_shards(folder / "artifact", "corpus", CORPUS, sorted(rows, key=lambda row: row["id"]))
-    record: Any = Record.model_construct
-    tables = sorted((folder / "artifact").rglob("*.parquet"))
-    files = {
-        str(path.relative_to(folder / "artifact")): FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))
-        for path in tables
-    }
-    made = record(name="corpus", kind="corpus", digest="corpus", metrics={"documents": len(rows)}, files=files)
-    for name in ("payload", "scratch"):
-        (folder / name).mkdir()
     fields: dict[str, Any] = {"corpus": "corpus", "vocab_size": vocab, "workers": 1}
     if alpha is not None:
         fields["balance"] = {"by": "language", "alpha": alpha}
     config = TokenizerConfig.parse(fields, "artifact 'tokenizer'")
-    inputs = {"corpus": (Artifact(folder / "artifact", made),)}
-    config.run(Task("tokenizer", "d" * 64, inputs, {}, folder / "payload", folder / "scratch", Silent()))
+    config.run(task_of(folder / "artifact", folder))
     return Tokenizer.load(folder / "payload")
 
 

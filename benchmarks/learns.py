@@ -49,9 +49,9 @@ from groundup.model.count import training_flops_per_token
 from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
 from groundup.stages.pretrain.config import PretrainConfig
+from groundup.text.learned import train_bpe
 from groundup.text.store.order import make as make_order
 from groundup.text.store.store import TokenStore
-from groundup.text.tokenizer import train_bpe
 from groundup.train import precision
 from groundup.train.loop import train
 from groundup.train.muon import orthogonalise_flops

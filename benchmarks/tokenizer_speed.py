@@ -1,7 +1,6 @@
-"""Tokenizers: training and encoding speed beside ``tokenizers`` and ``sentencepiece``; and training out of core.
+"""Tokenizers: training and encoding speed beside ``tokenizers`` and ``sentencepiece``.
 
-    python benchmarks/tokenize.py [--quick] [--file JSONL] [--vocab N]
-    python benchmarks/tokenize.py --scale GB [--folder FOLDER] [--workers N]
+    python benchmarks/tokenize.py [--quick] [--file JSONL] [--vocab N] [--folder FOLDER]
 
 *train*: the stage's way from Parquet to merges (words counted in jobs on disk, added up, chosen, merged) beside the
 faster of the two libraries, which have the text in memory. Same text, same size of vocabulary, one core. *encode*:
@@ -10,10 +9,6 @@ equal; ``cold`` is the first encoding by a fresh encoder, ``warm`` a later one. 
 own (../shared/peers/setup tok; ``PEERS_HOME`` says where) as one process that answers once a round.
 
 The peer's time includes reading the ids as lists, which is how Python gets them from it; ours come as arrays.
-
-*scale*: a corpus of so many gigabytes, of paragraphs of the example books and stories, with a new word in each
-document. The stage is killed (SIGKILL, all its processes) half way through counting and run again; reported are the
-largest resident size of any process and how many counting jobs outlived the kill.
 
 Prints a table, and one JSON object as its last line.
 """
@@ -25,16 +20,13 @@ import gzip
 import hashlib
 import json
 import os
-import random
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +34,6 @@ ROOT = Path(__file__).parents[1]
 KIT = Path(os.environ.get("GROUNDUP_SHARED", ROOT / "../shared")).resolve() / "peers"
 FILE = KIT.parent / "data/text/books/books.jsonl.gz"
 TARGETS = {"train": 1.0, "encode cold": 3.0, "encode warm": 3.0}
-BOUND = 4 << 30
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 SERVER = """
@@ -102,22 +93,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="less text and fewer rounds")
     parser.add_argument("--file", type=Path, default=FILE, help="gzipped JSONL with a text field")
     parser.add_argument("--vocab", type=int, default=8192, help="vocabulary size")
-    parser.add_argument("--scale", type=float, help="train out of core on so many gigabytes instead")
-    parser.add_argument("--folder", type=Path, help="where to work; --scale needs about twice its size")
-    parser.add_argument("--workers", type=int, default=2, help="processes of --scale")
-    parser.add_argument("--stage", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help="where to work")
     options = parser.parse_args()
-    if options.stage:
-        print(json.dumps(run_stage(options.stage, options.vocab, options.workers)))
-        return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        if options.scale:
-            print(json.dumps(scaled(options.scale, options.vocab, options.workers, Path(folder))))
-        else:
-            compared(options, Path(folder))
-
-
-# -- beside the libraries ------------------------------------------------------------------------------------------
+        compared(options, Path(folder))
 
 
 def compared(options: argparse.Namespace, folder: Path) -> None:
@@ -126,11 +105,13 @@ def compared(options: argparse.Namespace, folder: Path) -> None:
         sys.exit(f"{options.file} is not there: give a gzipped JSONL file with a text field by --file")
     for name in THREADS:
         os.environ[name] = "1"
+    from tokenizer_corpora import write_corpus  # reads the number of threads
+
     limit, rounds = (4e6, 3) if options.quick else (20e6, 5)
     texts = read(options.file, int(limit))
     size = sum(len(text.encode()) for text in texts) / 1e6
     corpus = folder / "corpus"
-    write_corpus(corpus, iter(texts))
+    write_corpus(corpus, texts)
     learn(corpus, folder / "warm", min(options.vocab, 1000))  # compiled, or read from the cache
     description = learn(corpus, folder / "first", options.vocab)[1]
     (folder / "tokenizer.json").write_text(description, encoding="utf-8")
@@ -190,6 +171,8 @@ def read(path: Path, limit: int) -> list[str]:
 
 def learn(corpus: Path, folder: Path, vocab: int) -> tuple[float, str]:
     """Seconds from Parquet to a tokenizer by the stage's own parts, one process; and its description."""
+    from tokenizer_corpora import task_of
+
     from groundup.stages.tokenize import train_tokenizer as stage
     from groundup.stages.tokenize.config import TokenizerConfig
 
@@ -269,188 +252,6 @@ def result(rates: dict[str, list[float]], workload: str, peer: str, size: float,
         "ratio_high": round(max(ratios), 2),
         "target": TARGETS[workload],
     }
-
-
-# -- out of core ---------------------------------------------------------------------------------------------------
-
-
-def scaled(size: float, vocab: int, workers: int, folder: Path) -> dict[str, Any]:
-    """Write a corpus, train on it, kill it half way, train again."""
-    from groundup.base.machine import cpu_name
-
-    text = write_corpus(folder / "corpus", expanded(int(size * 1e9)))
-    jobs = folder / "task" / "scratch" / "jobs"
-    command = [sys.executable, __file__, "--stage", str(folder), "--vocab", str(vocab), "--workers", str(workers)]
-    peak = Peak()
-    start = time.monotonic()
-    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-    wanted = units(folder / "corpus") // 2
-    with peak.watching(first.pid):
-        while first.poll() is None and len(list(jobs.glob("*/manifest.json"))) < wanted:
-            time.sleep(0.1)
-        os.killpg(first.pid, signal.SIGKILL)
-        first.wait()
-    before, finished = time.monotonic() - start, len(list(jobs.glob("*/manifest.json")))
-    second = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
-    with peak.watching(second.pid):
-        out, _ = second.communicate()
-    if second.returncode:
-        sys.exit(second.returncode)
-    found = json.loads(out.splitlines()[-1])
-    whole = time.monotonic() - start
-    print(
-        f"{text / 1e9:.2f} GB, {workers} workers: killed after {before:.0f} s with {finished} jobs finished", flush=True
-    )
-    print(f"resumed; {whole:.0f} s in all, {text / 1e6 / whole:.1f} MB/s; learned from {found['words']}", flush=True)
-    print(f"largest process {peak.bytes / 2**30:.2f} GiB", flush=True)
-    return {
-        "benchmark": "tokenize",
-        "workload": f"train out of core, {text / 1e9:.2f} GB, vocabulary {vocab}, {workers} workers, one kill -9",
-        "machine": cpu_name(),
-        "threads": workers,
-        "ours": round(peak.bytes / 2**30, 3),
-        "peer": BOUND / 2**30,
-        "peer_name": "bound",
-        "unit": "GiB of the largest process",
-        "ratio": round(BOUND / peak.bytes, 3),
-        "ratio_low": round(BOUND / peak.bytes, 3),
-        "ratio_high": round(BOUND / peak.bytes, 3),
-        "target": 1.0,
-        "seconds": round(whole, 1),
-        "jobs_kept_over_the_kill": finished,
-        "words": found["words"],
-    }
-
-
-def run_stage(folder: Path, vocab: int, workers: int) -> dict[str, Any]:
-    """Learn from the corpus in ``folder``, in this process and its workers."""
-    from groundup.stages.tokenize import train_tokenizer as stage
-    from groundup.stages.tokenize.config import TokenizerConfig
-
-    config = TokenizerConfig.parse({"corpus": "corpus", "vocab_size": vocab, "workers": workers}, "tokenizer")
-    tokenizer, words = stage.learn_bpe(config, task_of(folder / "corpus", folder / "task", loud=True))
-    digest = hashlib.sha256(json.dumps(tokenizer.describe()).encode()).hexdigest()
-    facts = {"different": words.found, "learned_from": words.words.num_rows, "covered": round(words.covered, 6)}
-    return {"digest": digest, "words": facts}
-
-
-def expanded(size: int) -> Iterator[str]:
-    """Documents of six paragraphs of the examples, with a made-up word in each, until there are ``size`` bytes."""
-    draw = random.Random(1)
-    paragraphs: list[str] = []
-    for name in ("books", "stories"):
-        with gzip.open(ROOT / "examples" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-            for line in lines:
-                paragraphs += [part for part in json.loads(line)["text"].split("\n\n") if 200 <= len(part) <= 2000]
-    written = 0
-    while written < size:
-        word = "".join(draw.choices("etaoinshrdlucmfwypvbgkjqxz", k=draw.randint(4, 14)))
-        text = "\n\n".join([*draw.choices(paragraphs, k=6), f"He called it {word}."])
-        written += len(text.encode())
-        yield text
-
-
-class Peak:
-    """The largest resident size of a process or one that it started, sampled."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def watching(self, pid: int) -> Peak:
-        self._pid, self._over = pid, threading.Event()
-        self._watcher = threading.Thread(target=self._watch)
-        return self
-
-    def __enter__(self) -> None:
-        self._watcher.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._watcher.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.2):
-            self.bytes = max([self.bytes, *map(resident, family(self._pid))])
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that it started."""
-    found = [pid]
-    for one in found:
-        for path in Path(f"/proc/{one}/task").glob("*/children"):
-            try:
-                found += [int(child) for child in path.read_text().split()]
-            except OSError:
-                continue
-    return found
-
-
-def resident(pid: int) -> int:
-    """Resident bytes of a process; 0 if it is gone."""
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        return 0
-    return 0
-
-
-# -- corpora -------------------------------------------------------------------------------------------------------
-
-
-def write_corpus(folder: Path, texts: Iterator[str]) -> int:
-    """Write texts as a corpus of training documents; their bytes."""
-    from groundup.text.document import CORPUS, write_shards
-
-    size = 0
-
-    def rows() -> Iterator[dict[str, Any]]:
-        nonlocal size
-        for number, text in enumerate(texts):
-            size += len(text.encode())
-            yield {
-                "id": f"{number:032x}", "text": text, "source": "benchmark", "record": str(number), "url": None,
-                "licence": "LicenseRef-public-domain", "language": "eng_Latn", "language_score": 1.0, "split": "train",
-                "chars": len(text),
-            }  # fmt: skip
-
-    write_shards(folder, "corpus", CORPUS, rows())
-    return size
-
-
-def artifact_of(folder: Path) -> Any:
-    """The corpus as an artifact, with the hashes of its files and no more of a record."""
-    from groundup.artifact.record import FileEntry, Record
-    from groundup.artifact.stage import Artifact
-    from groundup.base.files import sha256_file
-    from groundup.text.document import tables
-
-    files = {
-        str(path.relative_to(folder)): FileEntry(bytes=path.stat().st_size, sha256=sha256_file(path))
-        for path in tables(folder, "corpus")
-    }
-    make: Any = Record.model_construct
-    return Artifact(folder, make(name="corpus", kind="corpus", digest="0" * 64, metrics={}, files=files))
-
-
-def task_of(corpus: Path, folder: Path, *, loud: bool = False) -> Any:
-    """A task of the stage on the corpus."""
-    from groundup.artifact.stage import Task
-    from groundup.base.progress import Progress, Silent
-
-    for name in ("payload", "scratch"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    inputs = {"corpus": (artifact_of(corpus),)}
-    progress = Progress("tokenizer") if loud else Silent()
-    return Task("tokenizer", "d" * 64, inputs, {}, folder / "payload", folder / "scratch", progress)
-
-
-def units(folder: Path) -> int:
-    """The counting jobs that a corpus is cut into."""
-    from groundup.stages.tokenize.corpus_words import corpus_units
-
-    return len(corpus_units(artifact_of(folder)))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def write_ids(text: Path, workload: Workload, path: Path) -> None:
 
     import numpy as np
 
-    from groundup.text.tokenizer import train_bpe
+    from groundup.text.learned import train_bpe
 
     with gzip.open(text, "rt", encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]

@@ -333,7 +333,7 @@ def schema() -> None:
 
 @app.command(
     epilog="Examples:  groundup export quickstart/bundle model.gguf   ·   groundup export base out --to megatron   ·   "
-    "groundup export model.gguf folder --to huggingface --encoding BF16"
+    "groundup export model.gguf folder --to huggingface --encoding BF16   ·   groundup export tokens out --to mds"
 )
 def export(
     model: Annotated[
@@ -356,7 +356,7 @@ def export(
     from groundup.text.store.handover import TARGETS, hand_over_tokens
 
     if to in TARGETS:
-        for path in hand_over_tokens(open_store(workspace).find(model, verify=False), out, to):
+        for path in hand_over_tokens(open_store(workspace).find(model), out, to):
             print(path)
         return
     from groundup.handover import Encoding, Target, hand_over

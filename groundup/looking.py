@@ -13,16 +13,16 @@ import typer
 
 from groundup.base.errors import RequestError, nearest
 from groundup.base.visible import visible
-from groundup.options import JsonOption, WorkspaceOption, open_store
+from groundup.options import JsonOption, WorkspaceOption, find_artifact
 
 if TYPE_CHECKING:
     from groundup.text.show import Head, Shown
     from groundup.text.tokenizer import Tokenizer
 
 EXAMPLES: Final = (
-    'groundup tokenize quickstart/tokenizer "Hello, world"   ·   groundup tokenize base --page   ·   '
+    'Examples:  groundup tokenize quickstart/tokenizer "Hello, world"   ·   groundup tokenize base --page   ·   '
     "groundup tokenize tokenizer.json --compare cl100k.tiktoken --split cl100k < text.txt   ·   "
-    "groundup tokenize chat --chat talk.json"
+    "groundup tokenize chat --chat talk.json   ·   groundup tokenize base --measure corpus"
 )
 _KINDS: Final = {"tokenizer", "model", "bundle"}
 
@@ -88,7 +88,7 @@ def open_tokenizer(name: str, workspace: Path | None, split: str | None = None) 
     if colon and not path.exists() and Path(beside).exists():
         path, split = Path(beside), own
     if not path.exists():
-        artifact = open_store(workspace).find(name)
+        artifact = find_artifact(name, workspace)
         if artifact.record.kind not in _KINDS:
             raise RequestError(f"{name!r} is a {artifact.record.kind}: it has no tokenizer")
         return Tokenizer.load(artifact.path)
@@ -117,18 +117,14 @@ class _Found:
 
     def as_json(self) -> dict[str, Any]:
         """All of it; for a text nothing is special or trained."""
-        head, size = self.head, len(self.text.encode())
+        pieces = self.head.pieces
         return {
             "name": self.name,
-            "tokens": head.tokens,
-            "trained": head.trained,
-            "bytes": size,
-            "characters": len(self.text),
-            "bytes_per_token": round(size / head.tokens, 3) if head.tokens else None,
-            "ids": [token for piece in head.pieces for token in piece.ids],
+            **self.head.counts(self.text),
+            "ids": [token for piece in pieces for token in piece.ids],
             "pieces": [
                 {"text": one.text, "ids": list(one.ids), "special": one.special, "trained": one.trained}
-                for one in head.pieces
+                for one in pieces
             ],
             "refused": self.refused,
             "note": self.note,
@@ -214,10 +210,10 @@ def _print(found: Iterable[_Found], *, is_chat: bool) -> None:
 
     console = Console(soft_wrap=True, highlight=False)
     for one in found:
-        head, size = one.head, len(one.text.encode())
-        facts = [f"{head.tokens:,} tokens", f"{size:,} bytes"]
-        facts += [f"{size / head.tokens:.2f} bytes a token"] if head.tokens else []
-        facts += [f"{head.trained:,} trained"] if is_chat else []
+        head, counts = one.head, one.head.counts(one.text)
+        facts = [f"{counts['tokens']:,} tokens", f"{counts['bytes']:,} bytes"]
+        facts += [f"{counts['bytes_per_token']:.2f} bytes a token"] if head.tokens else []
+        facts += [f"{counts['trained']:,} trained"] if is_chat else []
         console.print(Text(f"{visible(one.name)}: ", "bold").append(", ".join(facts), "not bold"))
         if console.color_system is None:
             print("".join(map(_line, head.pieces)), end="")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from groundup.artifact.exhibit import Bars, Exhibit, Facts, Table
 from groundup.base.errors import DataError, RequestError
 from groundup.base.visible import visible
-from groundup.options import open_store
+from groundup.options import find_artifact
+from groundup.text.well_formed import well_formed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +54,7 @@ def _rows(name: str, workspace: Path | None) -> Iterator[Mapping[str, Any]]:
     if not path.exists():
         from groundup.stages.tokenize.corpus import read_documents
 
-        artifact = open_store(workspace).find(name)
+        artifact = find_artifact(name, workspace)
         if artifact.record.kind != "corpus":
             raise RequestError(f"{name!r} is a {artifact.record.kind}, not a corpus: there is no text in it")
         return cast(Iterator[Mapping[str, Any]], read_documents(artifact, "held_out", ["text", "source", "language"]))
@@ -60,34 +63,37 @@ def _rows(name: str, workspace: Path | None) -> Iterator[Mapping[str, Any]]:
     return _json_lines(path) if path.name.endswith(_JSON_LINES) else _plain(path)
 
 
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8", newline=""))
-    return path.open(encoding="utf-8", newline="")
+@contextmanager
+def _open(path: Path) -> Iterator[TextIO]:
+    """A text file, packed or not; DataError, also while it is read, if it is damaged or not UTF-8."""
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8", newline="") as file:
+            yield file
+    except UnicodeDecodeError:
+        raise DataError(f"{path.name} is not UTF-8") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path.name} is damaged: {error}") from None
 
 
 def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        with _open(path) as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError):
-                    raise DataError(f"{path.name} line {number} is not valid JSON") from None
-                if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-                    raise DataError(f"{path.name} line {number} has no field 'text'")
-                yield {"source": path.name, **row}
-    except UnicodeDecodeError:
-        raise DataError(f"{path.name} is not UTF-8") from None
+    with _open(path) as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                raise DataError(f"{path.name} line {number} is not valid JSON") from None
+            if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+                raise DataError(f"{path.name} line {number} has no field 'text'")
+            if well_formed(row["text"]) != row["text"]:
+                raise DataError(f"{path.name} line {number} is not valid Unicode: a lone surrogate")
+            yield {"source": path.name, **row}
 
 
 def _plain(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        with _open(path) as file:
-            while text := file.read(_CHUNK):
-                yield {"text": text, "source": path.name}
-    except UnicodeDecodeError:
-        raise DataError(f"{path.name} is not UTF-8") from None
+    with _open(path) as file:
+        while text := file.read(_CHUNK):
+            yield {"text": text, "source": path.name}
 
 
 def _print(console: Console, exhibit: Exhibit) -> None:

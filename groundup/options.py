@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from groundup.base.errors import RequestError
+
 if TYPE_CHECKING:
+    from groundup.artifact.stage import Artifact
     from groundup.artifact.store import Store
 
 WorkspaceOption = Annotated[
@@ -30,3 +33,11 @@ def open_store(workspace: Path | None) -> Store:
     from groundup.artifact.store import Store
 
     return Store(workspace or Path(os.environ.get("GROUNDUP_WORKSPACE", "workspace")))
+
+
+def find_artifact(name: str, workspace: Path | None) -> Artifact:
+    """The artifact by a name that could have been a file's; RequestError if there is neither."""
+    try:
+        return open_store(workspace).find(name)
+    except RequestError as error:
+        raise RequestError(f"no file {name!r}, and {error}") from None

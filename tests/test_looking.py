@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import socket
@@ -13,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 from tiny import SENTENCES, tiny_tokenizer
+from trained import train_bpe
 from typer.testing import CliRunner, Result
 
 from groundup.base.errors import DataError, GroundupError, RequestError
 from groundup.cli import app
-from groundup.text.tokenizer import train_bpe
 
 TOKENIZER = tiny_tokenizer()
 TALK = [{"role": "user", "content": "Hi <|im_end|>"}, {"role": "assistant", "content": "Hello 猫"}]
@@ -134,8 +135,10 @@ def test_what_can_not_be_done_is_one_line(folder: Path, arguments: list[str], gi
 
 
 def test_no_tokenizer_by_this_name(folder: Path, tmp_path: Path) -> None:
-    error = call("nobody", "x", "-w", tmp_path).exception
-    assert isinstance(error, GroundupError)
+    for arguments in (["nobody", "x"], [folder / "tok", "--measure", "nobody"]):
+        error = call(*arguments, "-w", tmp_path).exception
+        assert isinstance(error, RequestError)
+        assert "no file 'nobody', and no artifact 'nobody'" in str(error)
     (tmp_path / "empty").mkdir()
     error = call(tmp_path / "empty", "x").exception
     assert isinstance(error, DataError)
@@ -161,14 +164,31 @@ def test_a_body_of_text_is_measured_beside_others(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"{\n", "line 1 is not valid JSON"), (b'{"t": 1}\n', "no field 'text'"), (b"\xff\n", "not UTF-8")],
+    [
+        (b"{\n", "line 1 is not valid JSON"),
+        (b'{"t": 1}\n', "no field 'text'"),
+        (b"\xff\n", "not UTF-8"),
+        (b'{"text": "a"}\n{"text": "\\ud800"}\n', "line 2 is not valid Unicode"),
+    ],
 )
-def test_a_body_of_text_that_can_not_be_read(folder: Path, content: bytes, said: str) -> None:
-    path = folder / "bad.jsonl"
-    path.write_bytes(content)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_body_of_text_that_can_not_be_read(folder: Path, content: bytes, said: str, packed: bool) -> None:
+    path = folder / ("bad.jsonl.gz" if packed else "bad.jsonl")
+    path.write_bytes(gzip.compress(content) if packed else content)
     error = call(folder / "tok", "--measure", path).exception
     assert isinstance(error, DataError)
     assert said in str(error)
+
+
+def test_a_packed_text_that_is_cut_off_or_no_gzip_at_all(folder: Path) -> None:
+    whole = gzip.compress("".join(SENTENCES).encode())
+    broken = whole[:40] + bytes([whole[40] ^ 0xFF]) + whole[41:]
+    for content in (whole[:-20], whole[:20], b"text", broken):
+        path = folder / "cut.txt.gz"
+        path.write_bytes(content)
+        error = call(folder / "tok", "--measure", path).exception
+        assert isinstance(error, DataError)
+        assert "cut.txt.gz is" in str(error)
 
 
 @pytest.mark.timeout(90)

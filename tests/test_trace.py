@@ -137,6 +137,8 @@ def test_steps_are_the_documents_that_were_read(ran: Ran) -> None:
         assert np.where(got < 0, want, got).tolist() == want
         assert (got >= 0).sum() >= 5 * SEQ_LEN
         assert found.tokens == int((got >= 0).sum()) <= found.positions == 6 * SEQ_LEN
+    total = sum(trained.step(step).tokens for step in ran.replayed)
+    assert trained.record.metrics["train_tokens"] == total < len(ran.replayed) * 6 * SEQ_LEN  # padding is no token
 
 
 def test_documents_are_read_at_the_steps_that_read_them(ran: Ran) -> None:

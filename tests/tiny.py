@@ -6,12 +6,13 @@ import copy
 from functools import cache
 
 import torch
+from trained import train_bpe
 
 from groundup.infer.engine import Engine
 from groundup.model.config import ModelConfig
 from groundup.model.init import initialise
 from groundup.model.transformer import Transformer
-from groundup.text.tokenizer import Tokenizer, train_bpe
+from groundup.text.tokenizer import Tokenizer
 
 SENTENCES = (
     "Once upon a time, there was a little girl who lived in a small house near the sea.",

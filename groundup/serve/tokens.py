@@ -90,7 +90,7 @@ class _Service:
         _check_unicode(request.text)
         return await self._each(
             request.tokenizers,
-            lambda tokenizer: described(show_text(tokenizer, request.text, MOST_PIECES), request.text),
+            lambda tokenizer: _described(show_text(tokenizer, request.text, MOST_PIECES), request.text),
         )
 
     async def chat(self, http: HttpRequest) -> dict[str, Any]:
@@ -110,15 +110,10 @@ class _Service:
         return {"results": await asyncio.to_thread(all_of_them)}
 
 
-def described(head: Head, text: str) -> dict[str, Any]:
+def _described(head: Head, text: str) -> dict[str, Any]:
     """Counts, and the pieces, as JSON takes them."""
-    size = len(text.encode())
     return {
-        "tokens": head.tokens,
-        "bytes": size,
-        "characters": len(text),
-        "bytes_per_token": round(size / head.tokens, 3) if head.tokens else None,
-        "trained": head.trained,
+        **head.counts(text),
         "pieces": [[one.text, list(one.ids), one.special + 2 * one.trained] for one in head.pieces],
         "tokens_not_shown": head.tokens - sum(len(one.ids) for one in head.pieces),
     }
@@ -136,7 +131,7 @@ def _described_chat(tokenizer: Tokenizer, request: ChatTurnsRequest) -> dict[str
         )
     except GroundupError as error:
         return {"error": str(error)}
-    return {**described(look.head, look.text), "note": look.note, "refused": look.refused}
+    return {**_described(look.head, look.text), "note": look.note, "refused": look.refused}
 
 
 def _check_unicode(text: str) -> None:

@@ -94,9 +94,16 @@ async def read_body(http: HttpRequest) -> bytes:
     return b"".join(parts)
 
 
+_SHARED: Final = {"/* house.css */\n": "house.css", "// house.js\n": "house.js"}
+"""Lines in a page's style and script, and the files that stand there: a page stays one file that loads nothing."""
+
+
 def page(name: str) -> Any:
     """The route of a page of ``serve/web``, which may run its own script and style, and talk to this server only."""
-    text = resources.files("groundup.serve").joinpath(f"web/{name}").read_text(encoding="utf-8")
+    web = resources.files("groundup.serve") / "web"
+    text = (web / name).read_text(encoding="utf-8")
+    for mark, shared in _SHARED.items():
+        text = text.replace(mark, (web / shared).read_text(encoding="utf-8"))
     policy = "; ".join(
         (
             "default-src 'none'",

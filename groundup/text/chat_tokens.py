@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from groundup.base.errors import missing_extra
+from groundup.base.errors import DataError, missing_extra
 from groundup.text.template import Rendered
+from groundup.text.well_formed import well_formed
 
 try:
     import tokenizers
@@ -59,25 +60,32 @@ class ChatEncoder:
         """Ids and mask. A token is trained if its first character is."""
         ids: list[int] = []
         trained: list[bool] = []
+        borders = _borders(rendered)
         for found, _, places in self._pieces(rendered):
             ids += found
-            trained += [_within(rendered, start) for start, _ in places] if rendered.trained else [False] * len(found)
+            trained += [bisect_right(borders, start) % 2 == 1 for start, _ in places]
         return ChatTokens(ids, trained, rendered.note)
 
     def places(self, rendered: Rendered) -> Iterator[tuple[int, bool, int, int, bool]]:
         """(id, special or not, start, end, trained or not) of each token; characters [start, end) of the text."""
+        borders = _borders(rendered)
         for found, is_special, places in self._pieces(rendered):
             for token, (start, end) in zip(found, places, strict=True):
-                yield token, is_special, start, end, _within(rendered, start)
+                yield token, is_special, start, end, bisect_right(borders, start) % 2 == 1
 
     def _pieces(self, rendered: Rendered) -> Iterator[tuple[list[int], bool, list[tuple[int, int]]]]:
-        """The ids of each piece, whether it is a special token, and where in the whole text its tokens are."""
+        """The ids of each piece, whether it is a special token, and where in the whole text its tokens are.
+
+        DataError if the template writes what is no Unicode.
+        """
         position = 0
         for number, piece in enumerate(rendered.pieces):
             if piece.special:
                 yield [self._special_tokens[piece.text]], True, [(position, position + len(piece.text))]
             else:
                 text, skipped = self._stripped(rendered, number)
+                if well_formed(text) != text:  # people's was looked at before: it is the template's own
+                    raise DataError("the chat template writes a lone surrogate, which is no character")
                 encoding = (self._rest if number else self._first).encode(text, add_special_tokens=False)
                 shift = position + skipped
                 yield encoding.ids, False, [(shift + start, shift + end) for start, end in encoding.offsets]
@@ -95,14 +103,9 @@ class ChatEncoder:
         return kept, skipped
 
 
-def _within(rendered: Rendered, place: int) -> bool:
-    """Whether a character is in a trained range; the ranges are in order."""
-    found = bisect_right(rendered.trained, place, key=_start) - 1
-    return found >= 0 and place < rendered.trained[found][1]
-
-
-def _start(one: tuple[int, int]) -> int:
-    return one[0]
+def _borders(rendered: Rendered) -> list[int]:
+    """Where trained ranges start and end, in order: a character with an odd number of them up to it is in one."""
+    return [border for one in rendered.trained for border in one]
 
 
 def _later_pieces(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

@@ -58,10 +58,9 @@ class ColumnEncoder:
         return self._library_batch(whole)
 
     def _by_library(self, texts: Any) -> Encoded:
-        rows: list[list[int]] = []
-        for start in range(0, len(texts), _BATCH):
-            rows += self._library_batch([text or "" for text in texts[start : start + _BATCH].to_pylist()])
-        return Encoded.of(rows)
+        starts = range(0, len(texts), _BATCH)
+        batches = ([text or "" for text in texts[start : start + _BATCH].to_pylist()] for start in starts)
+        return Encoded.of(row for batch in batches for row in self._library_batch(batch))
 
     def _library_batch(self, texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]

@@ -171,6 +171,8 @@ def _messages(value: Any, role_key: str, text_key: str) -> list[Message]:
         role = _ROLES.get(str(turn.get(role_key)))
         if role is None:
             raise BadRow("unsupported_role", str(turn.get(role_key)))
+        if turn.get("tool_calls"):
+            raise BadRow("unsupported_content", "tool_calls")
         found.append(Message(role, _text(turn.get(text_key))))
     return found
 

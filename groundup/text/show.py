@@ -32,6 +32,17 @@ class Head(NamedTuple):
     tokens: int
     trained: int
 
+    def counts(self, text: str) -> dict[str, Any]:
+        """What there is to count of the ``text`` that this is the head of, as JSON takes it."""
+        size = len(text.encode())
+        return {
+            "tokens": self.tokens,
+            "trained": self.trained,
+            "bytes": size,
+            "characters": len(text),
+            "bytes_per_token": round(size / self.tokens, 3) if self.tokens else None,
+        }
+
 
 def show_text(tokenizer: Tokenizer, text: str, limit: int | None = None) -> Head:
     """The first ``limit`` pieces of a text, or all of them; all joined, they are the text.

@@ -39,7 +39,9 @@ STANDARD: Final = (
     IMAGE,
     AUDIO,
 )
-"""In every tokenizer that is trained here, in this order, from id 0 on (SentencePiece: from 1, behind its unknown)."""
+"""In every tokenizer that is trained here, in this order, from id 0 on (SentencePiece: from 1, behind its unknown).
+
+Extra ones and languages follow them; those in reserve stand at the end of the vocabulary."""
 
 MOST_RESERVED: Final = 256
 _SHARE_RESERVED: Final = 128
@@ -64,7 +66,7 @@ def language_token(label: str) -> str:
 
 
 def special_tokens(extra: Sequence[str] = (), languages: Iterable[str] = (), reserved: int = 0) -> tuple[str, ...]:
-    """All special tokens, in the order of their ids: standard, extra, languages by label, reserved.
+    """All special tokens, in the order of their ids: standard, extra, languages by label, the last ``reserved`` of all.
 
     RequestError, in one line, for one that is blank or would be there twice.
     """

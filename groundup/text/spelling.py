@@ -33,9 +33,11 @@ class Spelling:
         ids: dict[str, int] = vocab if isinstance(vocab, dict) else {entry[0]: i for i, entry in enumerate(vocab)}
         if kinds == ["ByteLevel"]:
             spell: Callable[[str], bytes] = _byte_level
+            spell_added: Callable[[str], bytes] = str.encode  # the library takes even these for spelled bytes
             alphabet, strip = tuple(ALPHABET), 0
         elif "ByteFallback" in kinds and set(kinds) <= {"Replace", "ByteFallback", "Fuse", "Strip"}:
             spell, strip = _falling_back(decoders)
+            spell_added = spell
             alphabet = tuple(f"<0x{byte:02X}>" for byte in range(256))
         else:
             raise DataError("the tokenizer doesn't say how its tokens are spelled in bytes")
@@ -43,7 +45,7 @@ class Spelling:
             raise DataError("the tokenizer doesn't have all 256 bytes")
         added = {token["id"]: token for token in description.get("added_tokens") or ()}
         pieces = {index: spell(token) for token, index in ids.items()}
-        pieces |= {index: b"" if token["special"] else spell(token["content"]) for index, token in added.items()}
+        pieces |= {index: b"" if token["special"] else spell_added(token["content"]) for index, token in added.items()}
         return cls(pieces, tuple(ids[token] for token in alphabet), strip)
 
     def decode(self, ids: Sequence[int]) -> bytes:

@@ -60,8 +60,13 @@ ChatMessage = Mapping[str, Any]
 such as ``tool_calls`` (JSON-like: strings, numbers, lists, objects)."""
 
 _ROLES: Final = frozenset({"system", "user", "assistant", "tool", "developer", "function", "ipython", "model"})
-_PLAIN: Final = {"role": _ROLES, "type": frozenset({"text", "function", "image", "audio"})}
-"""Words of ours that templates may spell special tokens with, as in ``<|assistant|>``; all else is people's text."""
+_PLAIN: Final = {
+    "role": _ROLES,
+    "type": frozenset({"text", "function", "image", "audio"}),
+    **dict.fromkeys(("content", "name", "tool_calls"), frozenset[str]()),
+}
+"""Words of ours that templates may spell special tokens with, as in ``<|assistant|>``: a message's fields, and what
+some of them hold. All else is people's text."""
 
 
 _REASONING: Final = ("reasoning_content", "thinking", "reasoning")
@@ -118,29 +123,39 @@ class ChatTemplate:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         documents: Sequence[Mapping[str, Any]] | None = None,
+        last_answer_only: bool = False,
         **variables: Any,
     ) -> Rendered:
-        """Render a conversation, with the answers to train on; to ask for the next answer, use ``prompt``.
+        """Render a conversation, with the answers to train on, or the last; to ask for the next one, use ``prompt``.
 
-        DataError if the template fails or a rendered prefix is not a prefix of the whole: such a template shows an
-        answer in another surrounding when it is trained on than when it is asked for.
+        DataError if the template fails or what was rendered up to an answer is not a prefix of the whole: such a
+        template shows an answer in another surrounding when it is trained on than when it is asked for.
         """
         fill = self._filler(messages, tools, documents, variables)
         whole, blocks = take_marks(fill(len(messages), False))
+        answers = [index for index, message in enumerate(messages) if message.get("role") == "assistant"]
         derived = []
-        for index, message in enumerate(messages):
-            if message.get("role") != "assistant":
-                continue
+        for index in answers[-1:] if last_answer_only else answers:
             before, _ = take_marks(fill(index, True))
-            after, _ = take_marks(fill(index + 1, False))
+            after = take_marks(fill(index + 1, False))[0] if index + 1 < len(messages) else whole
             if not (after.startswith(before) and whole.startswith(after.rstrip())):
                 if after == take_marks(fill(index, False))[0]:
                     raise DataError(f"the chat template writes nothing for the assistant's turn {index + 1}")
-                raise DataError(f"the chat template rewrites earlier turns at turn {index + 1}: it can't be trained on")
+                if after.startswith(before):
+                    raise DataError(
+                        f"the chat template rewrites turn {index + 1} once more turns follow: train on conversations"
+                        " of one answer, or take another chat template"
+                    )
+                raise DataError(
+                    f"the chat template rewrites earlier turns, or the prompt for an answer, at turn {index + 1}: it"
+                    " can't be trained on; take another"
+                )
             derived.append((len(before), max(len(before), len(after.rstrip("\n")))))
         pieces = tuple(self._split(whole))
         if not self._program.has_generation:
             return Rendered(pieces, tuple(derived))
+        if last_answer_only:
+            blocks = [block for block in blocks if derived and block[1] > derived[0][0]]
         text = self._shadow.show(whole)
         return Rendered(pieces, both(derived, blocks), explain(text, derived, blocks))
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from groundup.base.errors import DataError
 from groundup.text.tokenizer import Tokenizer
 
 
 def bytes_of_tokens(tokenizer: Tokenizer, vocab_size: int) -> list[int] | None:
     """The bytes of each of ``vocab_size`` ids; special tokens and entries beyond the tokenizer's stand for none.
 
-    A byte-level vocabulary spells each byte as one character. None for tokenizers of another kind.
+    The blank that some tokenizers put before a text is counted. None if it isn't known how tokens are spelled.
     """
-    described = tokenizer.describe()
-    if (described.get("decoder") or {}).get("type") != "ByteLevel":
+    try:
+        pieces = tokenizer.pieces
+    except DataError:
         return None
-    sizes = [0] * vocab_size
-    for piece, index in described["model"]["vocab"].items():
-        if index < vocab_size:
-            sizes[index] = len(piece)
-    for index in tokenizer.special_tokens.values():
-        if index < vocab_size:
-            sizes[index] = 0
-    return sizes
+    return [len(pieces.get(index, b"")) for index in range(vocab_size)]

@@ -1,4 +1,4 @@
-"""Tokenizers: byte-level BPE over the ``tokenizers`` library, with special tokens that people's text can't make.
+"""Tokenizers over the ``tokenizers`` library, with special tokens that people's text can't make.
 
 On disk: ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.jinja``, as transformers reads them.
 """
@@ -24,7 +24,6 @@ from groundup.text.template import (
     END_OF_TEXT,
     PAD,
     TURN_END,
-    TURN_START,
     ChatMessage,
     ChatTemplate,
     Rendered,
@@ -33,12 +32,10 @@ from groundup.text.well_formed import well_formed
 
 try:
     import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, trainers
 except ImportError as error:
     raise missing_extra("tokenizers", "train") from error
 
 FILES: Final = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-SPECIAL_TOKENS: Final = (END_OF_TEXT, PAD, TURN_START, TURN_END, *(f"<|reserved_{i}|>" for i in range(4)))
 
 # The split of Llama 3 and GPT-4: contractions, words with one leading mark, up to three digits, punctuation,
 # line breaks, spaces. llama.cpp knows it too, so that exported models tokenize alike.
@@ -175,6 +172,11 @@ class Tokenizer:
         """The bytes of ids; special tokens are left out. DataError if it isn't known how they are spelled."""
         return self._spelling.decode(ids)
 
+    @property
+    def pieces(self) -> Mapping[int, bytes]:
+        """The bytes that each id stands for; special tokens for none. DataError as of :meth:`decode_bytes`."""
+        return self._spelling.pieces
+
     @cached_property
     def _spelling(self) -> Spelling:
         return Spelling.parse(self.describe())
@@ -186,15 +188,17 @@ class Tokenizer:
         tools: Sequence[Mapping[str, Any]] | None = None,
         documents: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = False,
+        last_answer_only: bool = False,
     ) -> ChatTokens:
-        """Render and encode a conversation with what is trained on in it: the assistant's turns.
+        """Render and encode a conversation with what is trained on in it: the assistant's turns, or the last of them.
 
         With a generation prompt it is one to be answered: nothing in it is trained. DataError if the template can't
         be trained on, or if the conversation has nothing to train on.
         """
         if add_generation_prompt:
             return self._chat.encode(self.template.prompt(messages, tools=tools, documents=documents))
-        chat = self._chat.encode(self.template.render(messages, tools=tools, documents=documents))
+        rendered = self.template.render(messages, tools=tools, documents=documents, last_answer_only=last_answer_only)
+        chat = self._chat.encode(rendered)
         if not any(chat.trained):
             has_answer = any(message.get("role") == "assistant" for message in messages)
             why = "the chat template writes nothing for the assistant" if has_answer else "it has no assistant's turn"
@@ -212,9 +216,10 @@ class Tokenizer:
     def encode_spans(self, text: str) -> list[tuple[int, int, int]]:
         """The ids of a text, each with the characters [start, end) of the text that it is made of.
 
-        Tokens that hold a part of a character's bytes each have the whole character.
+        Tokens that hold a part of a character's bytes each have the whole character. Lone surrogates become U+FFFD; a
+        pair of them is one character.
         """
-        encoding = self._backend.encode(text, add_special_tokens=False)
+        encoding = self._backend.encode(well_formed(text), add_special_tokens=False)
         return [(token, start, end) for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -232,30 +237,3 @@ def _content(token: Any) -> str | None:
     """A token's text in ``tokenizer_config.json``, where it may stand alone or among its properties."""
     text: str | None = token["content"] if isinstance(token, dict) else token
     return text
-
-
-def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Learn byte-level BPE merges (Sennrich et al. 2016; bytes as in GPT-2) on ``texts``.
-
-    All 256 bytes are in the vocabulary, so every text can be encoded and decoded without loss. DataError if the
-    texts don't hold enough different words for ``vocab_size`` entries.
-    """
-    backend = tokenizers.Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(tokenizers.Regex(LLAMA3_SPLIT), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    size = backend.get_vocab_size(with_added_tokens=True)
-    if size < vocab_size:
-        raise DataError(f"the corpus supports only {size} vocabulary entries of {vocab_size}; lower vocab_size")
-    return Tokenizer(backend)

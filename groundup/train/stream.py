@@ -232,6 +232,11 @@ class PackedSteps:
         ]
         return np.array(steps, np.int64)
 
+    def tokens_read(self) -> int:
+        """Tokens that the whole run is trained on: all positions of its rows but padding."""
+        found = zip(self.sources, self._orders, self.rows_read(), strict=True)
+        return sum(source.order.tokens_of(np.arange(n) if order is None else order[:n]) for source, order, n in found)
+
     def unique_tokens(self) -> int:
         """Tokens read at least once, counting a source that is read through as all of its tokens."""
         total = 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import hashlib
 import json
 import time
 from typing import Any
@@ -11,10 +14,11 @@ from fastapi.testclient import TestClient
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import SENTENCES, tiny_tokenizer
+from trained import train_bpe
 
 from groundup.serve.tokens import MOST_PIECES, create_tokens_app
-from groundup.serve.wire import MAX_BODY
-from groundup.text.tokenizer import Tokenizer, train_bpe
+from groundup.serve.wire import MAX_BODY, page
+from groundup.text.tokenizer import Tokenizer
 
 TOKENIZER = tiny_tokenizer()
 STRICT = Tokenizer.parse(TOKENIZER.describe(), "{{ raise_exception('no: ' + messages[0].content) }}", TOKENIZER.roles)
@@ -152,3 +156,15 @@ def test_the_page_is_whole_and_may_load_nothing_from_elsewhere() -> None:
         "outerHTML",
     ):
         assert word not in got.text, word
+
+
+@pytest.mark.parametrize("name", ["index.html", "tokens.html"])
+def test_pages_hold_the_style_and_the_script_that_they_share(name: str) -> None:
+    got = asyncio.run(page(name)())
+    text = got.body.decode()
+    assert "house." not in text
+    assert text.count("function setTheme(") == text.count(':root[data-theme="dark"] {\n') == 1
+    for tag in ("script", "style"):
+        inline = text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in got.headers["content-security-policy"]

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import pytest
 import torch
+from trained import train_bpe
 
 from groundup.artifact.lineage import grow
 from groundup.artifact.record import FORMAT, Cost, FileEntry, InputLink, Record, payload_digest
@@ -22,7 +23,6 @@ from groundup.model.config import ModelConfig
 from groundup.model.exchange import huggingface
 from groundup.model.transformer import Transformer
 from groundup.stages.bundle.config import BundleConfig
-from groundup.text.tokenizer import train_bpe
 
 WORDS = [
     "the",

@@ -18,6 +18,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows
+from trained import train_bpe
 
 from groundup.base.errors import DataError
 from groundup.infer.engine import Engine
@@ -29,7 +30,6 @@ from groundup.stages.evaluate.adapter import EngineLM
 from groundup.stages.evaluate.config import TASKS
 from groundup.stages.evaluate.harness import Harness, check_rows, quiet_offline
 from groundup.text.benchmark import BENCHMARKS
-from groundup.text.tokenizer import train_bpe
 
 BENCH = Path(__file__).parents[3] / "shared" / "data" / "bench"
 STOCK = Path(lm_eval.__file__).parent / "tasks"

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from store_task import corpus, record, run_stage
+from trained import SPECIAL_TOKENS
 
+from groundup.artifact.record import InputLink
+from groundup.artifact.stage import Artifact
 from groundup.base.errors import DataError
-from groundup.stages.evaluate.heldout import HeldOut, ngram_bits, read_held_out, xz_bits
+from groundup.stages.evaluate.heldout import HeldOut, encode, ngram_bits, read_held_out, xz_bits
+from groundup.stages.evaluate.models import check_encoding
 from groundup.stages.evaluate.ngram import NgramModel
 from groundup.stages.evaluate.scores import (
     XZ,
@@ -24,7 +29,9 @@ from groundup.stages.evaluate.scores import (
     rounded,
 )
 from groundup.stages.evaluate.verdict import against_chance, bits_words, can_and_cannot
+from groundup.text import learned
 from groundup.text.document import CORPUS, write_shards
+from groundup.text.store.store import TokenStore
 
 NGRAM = "kneser_ney_5gram"
 
@@ -33,7 +40,29 @@ def held_out(count: int) -> HeldOut:
     texts = tuple(
         f"Tale {number}: the fox ran to the sea — über den See. " * (1 + number % 4) for number in range(count)
     )
-    return HeldOut(tuple("ab"[number % 2] for number in range(count)), texts)
+    return HeldOut(tuple("ab"[number % 2] for number in range(count)), texts, ("eng_Latn",) * count)
+
+
+def test_documents_are_the_ids_that_the_models_were_trained_on(tmp_path: Path) -> None:
+    """Language tokens too, which a store that was made with them has before each text."""
+    rows = [
+        {"id": f"{n:032x}", "text": f"Tale {n}: the fox ran to the sea.", "source": "s",
+         "language": ("eng_Latn", "deu_Latn")[n % 2], "split": "held_out" if n % 3 == 0 else "train"}
+        for n in range(30)
+    ]  # fmt: skip
+    source = corpus(tmp_path, rows)
+    tokenizer = learned.train_bpe(held_out(20).texts, 300, (*SPECIAL_TOKENS, "<|deu_Latn|>"))
+    for leads in (False, True):
+        payload, _ = run_stage(tmp_path / str(leads), source, tokenizer, language_tokens=leads)
+        link = InputLink(name="corpus", kind="corpus", digest=source.record.digest)
+        made = record("tokens", inputs={"corpus": [link]}, config={"language_tokens": leads})
+        tokens, store = Artifact(payload, made), TokenStore.open(payload, "held_out")
+        documents = encode(read_held_out(source.path), tokenizer, language_tokens=leads)
+        assert documents == [store.document(number).tolist() for number in range(10)]
+        assert [ids[0] == tokenizer.special_tokens["<|deu_Latn|>"] for ids in documents] == [False, leads] * 5
+        check_encoding(documents, source, tokens)
+        with pytest.raises(DataError, match="other ids than the models' tokenizer"):
+            check_encoding(encode(read_held_out(source.path), tokenizer, language_tokens=not leads), source, tokens)
 
 
 def test_reads_only_the_held_out_split_in_order(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 from memory_store import write_order
+from trained import train_bpe
 
 from groundup.artifact.record import Cost, InputLink, Record
 from groundup.artifact.stage import Artifact, Node, Outcome, Task
 from groundup.artifact.store import scan
 from groundup.artifact.terms import Terms
-from groundup.base.errors import DataError, RequestError
+from groundup.base.errors import ArtifactError, DataError, RequestError
 from groundup.base.progress import Silent
 from groundup.infer.engine import Engine
 from groundup.model.config import ModelConfig
@@ -28,7 +31,8 @@ from groundup.model.transformer import Transformer
 from groundup.stages.evaluate.config import EvaluateConfig
 from groundup.text.document import CORPUS, write_shards
 from groundup.text.store.megatron import token_dtype, write_store
-from groundup.text.tokenizer import Tokenizer, train_bpe
+from groundup.text.store.store import ABOUT, About
+from groundup.text.tokenizer import Tokenizer
 
 SEQ_LEN = 64
 WHO = ("fox", "girl", "king", "bear", "boy", "cat", "queen", "dog", "bird", "old man")
@@ -279,6 +283,13 @@ def test_another_tokenizer_is_refused(world: World, tmp_path: Path) -> None:
     small = make_model(tmp_path / "small", "small", "sft", 3, smaller)
     with pytest.raises(DataError, match="vocabulary of 340, the tokenizer of model 'small' 320"):
         world.config(models=["small"]).run(world.task("small alone", small))
+    shutil.copytree(world.tokens.path, tmp_path / "tokens")
+    about = About(tokenizer="a" * 64, vocab_size=340, eos_id=0)
+    (tmp_path / "tokens" / ABOUT).write_text(about.model_dump_json())
+    task = world.task("another store")
+    inputs = {**task.inputs, "tokens": (replace(world.tokens, path=tmp_path / "tokens"),)}
+    with pytest.raises(ArtifactError, match="'tokens' was made with tokenizer aaaaaaaaaaaa of 340 entries, not with"):
+        world.config().run(replace(task, inputs=inputs))
 
 
 def test_the_counting_baseline_sees_only_what_the_base_model_saw(world: World, done: tuple[Outcome, Task]) -> None:

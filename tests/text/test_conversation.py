@@ -86,6 +86,7 @@ BAD = [
     ({"conversations": [{"from": "observation", "value": "x"}]}, "unsupported_role"),
     ({"messages": [ASKED, {"role": "assistant", "content": [{"type": "reasoning", "value": "x"}]}]},
      "unsupported_content"),
+    ({"messages": [ASKED, {**TOLD, "tool_calls": [{"name": "f", "arguments": {}}]}]}, "unsupported_content"),
     ({"messages": [ASKED, {"role": "assistant", "content": 3}]}, "unsupported_content"),
     ({"messages": "Hi"}, "unknown_format"),
     ({"messages": ["Hi"]}, "unknown_format"),

@@ -7,6 +7,7 @@ import io
 import json
 import random
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,9 @@ from hypothesis import strategies as st
 
 from groundup.base.errors import DataError, RequestError
 from groundup.text import sentencepiece_train as module
-from groundup.text.adopt.model_proto import parse_model
-from groundup.text.adopt.sentencepiece import describe_pieces
 from groundup.text.adopt.splits import byte_level
 from groundup.text.bpe.splitter import Splitter
-from groundup.text.sentencepiece_train import WORDS, Kind, train_sentencepiece
+from groundup.text.sentencepiece_train import WORDS, Kind, describe_trained, train_sentencepiece
 from groundup.text.special import STANDARD
 from groundup.text.template import CHAT_TEMPLATE
 from groundup.text.tokenizer import Roles, Tokenizer
@@ -78,8 +77,7 @@ def test_no_text_is_lost_and_none_is_special(trained: bytes, text: str) -> None:
 
 
 def test_a_tokenizer_of_it_gives_its_ids(trained: bytes) -> None:
-    made = Tokenizer.parse(describe_pieces(parse_model(trained)), CHAT_TEMPLATE, Roles())
-    model = processor(trained)
+    made, model = tokenizer_of(trained), processor(trained)
     for text in [*sentences(2)[:20], "  a\n\tb  <|im_end|> 猫👩‍👩‍👧 ", "    x"]:
         assert made.encode(text) == model.encode(text)
         assert made.decode(made.encode(text)) == text
@@ -87,9 +85,48 @@ def test_a_tokenizer_of_it_gives_its_ids(trained: bytes) -> None:
     assert made.vocab_size == 380
 
 
-def test_the_one_character_that_is_taken_for_another(trained: bytes) -> None:
-    model = processor(trained)
-    assert model.decode(model.encode("a\u2581b")) == "a b"
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \u2581ab"), max_size=40))
+@example("\u2581")
+@example(" \u2581 a\u2581\u2581b")
+def test_ids_are_those_of_the_model_and_every_text_comes_back(trained: bytes, text: str) -> None:
+    """SentencePiece takes U+2581 for a blank where it encodes; it decodes it."""
+    made, model = tokenizer_of(trained), processor(trained)
+    ids = made.encode(text)
+    assert made.decode(ids) == model.decode(ids) == text
+    assert made.decode_bytes(ids) == text.encode()
+    if "\u2581" not in text:
+        assert ids == model.encode(text)
+
+
+@cache
+def tokenizer_of(model: bytes) -> Tokenizer:
+    return Tokenizer.parse(describe_trained(model), CHAT_TEMPLATE, Roles())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_tokens_with_blanks_are_not_made_of_text(kind: Kind, tmp_path: Path) -> None:
+    special = [*STANDARD, "<|my tool|>", "a b", " a", "猫 é"]
+    trained = train_sentencepiece(table(counted(sentences())), 380, kind, special, tmp_path, ["b c"])
+    made, model = tokenizer_of(trained), processor(trained)
+    assert set(made.special_tokens) == {"<unk>", *special, "b c"}
+    for text in ("<|my tool|> x", "x a b y a b", "a b", " a a", "猫 é", "b c b c"):
+        ids = made.encode(text)
+        assert ids == model.encode(text) and made.decode(ids) == text
+        assert not set(ids) & set(made.special_tokens.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_those_in_reserve_stand_at_the_end(kind: Kind, tmp_path: Path) -> None:
+    words = counted([*sentences(), "<|later_0|>" * 9])
+    reserved = [f"<|later_{number}|>" for number in range(200)]
+    model = processor(train_sentencepiece(table(words), 580, kind, STANDARD, tmp_path, reserved))
+    plain = processor(train_sentencepiece(table(words), 380, kind, [*STANDARD], tmp_path))
+    assert len(model) == 580 and model.id_to_piece(list(range(380, 580))) == reserved
+    assert all(model.is_control(index) for index in range(380, 580))
+    text = " ".join(sentences(3)) + "<|later_0|>"
+    assert model.decode(model.encode(text)) == plain.decode(plain.encode(text)) == text
+    with pytest.raises(DataError, match=r"supports only \d+ vocabulary entries of 50000"):
+        train_sentencepiece(table(words), 50_000, kind, (), tmp_path, reserved)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -60,8 +60,38 @@ def test_a_template_that_trims_sees_no_more_than_the_text(text: str) -> None:
     ],
 )
 def test_a_template_that_rewrites_earlier_turns_is_refused(source: str) -> None:
-    with pytest.raises(DataError, match="earlier turns"):
+    with pytest.raises(DataError, match="rewrites"):
         ChatTemplate(source, SPECIAL).render(talk("abc", "bcd", "cde", "def"))
+
+
+def test_the_last_answer_can_be_trained_on_where_earlier_ones_are_rewritten() -> None:
+    thinking = ChatTemplate(
+        "{% for m in messages %}{{ m['role'] }}:"
+        "{{ m['content'] if loop.last or m['role'] == 'user' else m['content'][-1] }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}",
+        SPECIAL,
+    )
+    turns = talk("a", "(why)b", "c", "(so)d")
+    with pytest.raises(DataError, match="rewrites turn 2 once more turns follow: train on conversations of one answer"):
+        thinking.render(turns)
+    assert thinking.render(turns[:2]).trained
+    last = thinking.render(turns, last_answer_only=True)
+    assert [last.text[start:end] for start, end in last.trained] == ["(so)d<|im_end|>"]
+    assert TEMPLATE.render(turns, last_answer_only=True).trained == TEMPLATE.render(turns).trained[-1:]
+    assert TEMPLATE.render(turns[:1], last_answer_only=True).trained == ()
+
+
+def test_generation_blocks_of_earlier_answers_are_no_news_where_the_last_is_trained() -> None:
+    marking = ChatTemplate(
+        "{% for m in messages %}{{ m['role'] }}:{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] }}"
+        "<|im_end|>{% endgeneration %}{% else %}{{ m['content'] }}<|im_end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}",
+        SPECIAL,
+    )
+    turns = talk("a", "b", "c", "d")
+    for only, answers in ((False, ["b<|im_end|>", "d<|im_end|>"]), (True, ["d<|im_end|>"])):
+        made = marking.render(turns, last_answer_only=only)
+        assert ([made.text[start:end] for start, end in made.trained], made.note) == (answers, "")
 
 
 def test_a_template_may_refuse_and_may_not_reach_out() -> None:

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from tiny import SENTENCES, tiny_tokenizer
+from trained import SPECIAL_TOKENS, train_bpe
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from groundup.base.errors import ArtifactError, DataError
 from groundup.text.template import END_OF_TEXT, PAD, TURN_END, TURN_START
-from groundup.text.tokenizer import FILES, SPECIAL_TOKENS, Tokenizer, train_bpe
+from groundup.text.tokenizer import FILES, Tokenizer
 
 TOKENIZER = tiny_tokenizer()
 SPECIAL_IDS = set(TOKENIZER.special_tokens.values())

@@ -45,6 +45,25 @@ def test_a_batch_and_a_column_have_the_ids_of_each_text(texts: list[str]) -> Non
     assert TOKENIZER.encode_column(pa.array([well_formed(text) for text in texts], pa.string())).lists() == ids
 
 
+@given(ANY)
+@example("a\ud83d b")
+def test_spans_are_of_the_text_as_it_is_encoded(text: str) -> None:
+    spans = TOKENIZER.encode_spans(text)
+    assert [token for token, _, _ in spans] == TOKENIZER.encode(text)
+    covered = [place for _, start, end in spans for place in range(start, end)]
+    assert set(covered) == set(range(len(well_formed(text))))
+
+
+def test_a_template_that_writes_half_a_surrogate_pair_is_refused_in_one_line() -> None:
+    template = r"{% for one in messages %}{{ one['role'] + '\udfff' + one['content'] }}{% endfor %}"
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    with pytest.raises(DataError, match="chat template writes a lone surrogate"):
+        Tokenizer(TOKENIZER.backend, template).encode_chat(messages)
+    messages[0]["content"] = "\ud800"
+    with pytest.raises(DataError, match="a turn is not valid Unicode"):
+        TOKENIZER.encode_chat(messages)
+
+
 def test_a_large_batch_goes_the_fast_way_with_the_same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = ColumnEncoder(TOKENIZER.backend)
     texts = [*SENTENCES, "naïve 猫 <|im_end|>", "", "\ud83d"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import tracemalloc
@@ -87,6 +88,21 @@ def store_elsewhere(folder: Path, tokens: int) -> tuple[str, Any]:
         if path.is_file():
             files.pipe_file(f"{root}/{path.relative_to(folder)}", path.read_bytes())
     return f"memory:/{root}", files
+
+
+def test_the_loop_on_the_page_of_token_stores_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tokens.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    changes = {"seq_len=2048": "seq_len=128", "rows_per_step=256": "rows_per_step=4", "num_steps=10_000": "num_steps=5"}
+    for name in ("web", "books"):
+        (tmp_path / name).mkdir()
+        changes[f"s3://bucket/{name}"] = store_elsewhere(tmp_path / name, 20_000)[0]
+    for said, done in changes.items():
+        assert said in code
+        code = code.replace(said, done)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert found["loader"].position == 5 * 4 * 128 and found["batch"].inputs.shape[1] == 128
 
 
 @pytest.mark.parametrize("threads", [1, 4])

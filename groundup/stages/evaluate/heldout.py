@@ -20,6 +20,7 @@ from groundup.infer.engine import Engine
 from groundup.stages.evaluate.ngram import NgramModel
 from groundup.stages.evaluate.windows import windows
 from groundup.text.document import read_rows, tables
+from groundup.text.special import language_token
 from groundup.text.tokenizer import Tokenizer
 
 Floats = npt.NDArray[np.float64]
@@ -27,10 +28,11 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Documents kept from training, in the corpus's order: their source names and texts."""
+    """Documents kept from training, in the corpus's order: their source names, texts and languages."""
 
     sources: tuple[str, ...]
     texts: tuple[str, ...]
+    languages: tuple[str, ...]
 
     @property
     def bytes(self) -> Floats:
@@ -44,16 +46,27 @@ class HeldOut:
 
 def read_held_out(corpus: Path) -> HeldOut:
     """The documents of a corpus (the folder of its artifact) with split ``held_out``; DataError if there is none."""
-    rows = (row for path in tables(corpus, "corpus") for row in read_rows(path, ["source", "text", "split"]))
-    kept = [(row["source"], row["text"]) for row in rows if row["split"] == "held_out" and row["text"]]
+    rows = (
+        row for path in tables(corpus, "corpus") for row in read_rows(path, ["source", "text", "language", "split"])
+    )
+    kept = [row for row in rows if row["split"] == "held_out" and row["text"]]
     if not kept:
         raise DataError("the corpus has no held-out documents to predict; raise 'held_out' of its curate stage")
-    return HeldOut(tuple(source for source, _ in kept), tuple(text for _, text in kept))
+    return HeldOut(*(tuple(row[name] for row in kept) for name in ("source", "text", "language")))
 
 
-def encode(held_out: HeldOut, tokenizer: Tokenizer) -> list[list[int]]:
-    """The ids of each document, closed by the end-of-text id: predicting where a text ends is part of the work."""
-    return [[*ids, tokenizer.eos_id] for ids in tokenizer.encode_batch(held_out.texts)]
+def encode(held_out: HeldOut, tokenizer: Tokenizer, *, language_tokens: bool = False) -> list[list[int]]:
+    """The ids of each document, closed by the end-of-text id: predicting where a text ends is part of the work.
+
+    With ``language_tokens`` the token of its language, if there is one, comes first, as in a token store that was made
+    so; it is predicted too.
+    """
+    encoded = [[*ids, tokenizer.eos_id] for ids in tokenizer.encode_batch(held_out.texts)]
+    if not language_tokens:
+        return encoded
+    known = tokenizer.special_tokens
+    leads = [known.get(language_token(name)) for name in held_out.languages]
+    return [ids if lead is None else [lead, *ids] for lead, ids in zip(leads, encoded, strict=True)]
 
 
 def model_bits(

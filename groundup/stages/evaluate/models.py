@@ -42,7 +42,10 @@ def is_chat(model: Artifact) -> bool:
 
 
 def check_tokenizers(models: Sequence[Artifact], tokens: Artifact) -> None:
-    """DataError if models cut text differently, or have a vocabulary of another size than the tokens."""
+    """DataError if models cut text differently, or have a vocabulary of another size than the tokens.
+
+    ArtifactError if the tokens say that another tokenizer made them.
+    """
     hashes = {model.record.name: sha256_file(model.file(_TOKENIZER)) for model in models}
     first = models[0].record.name
     for name, found in hashes.items():
@@ -57,19 +60,16 @@ def check_tokenizers(models: Sequence[Artifact], tokens: Artifact) -> None:
             f"tokens {tokens.record.name!r} have a vocabulary of {tokens.record.metrics['vocab_size']}, the tokenizer "
             f"of model {first!r} {size}; evaluate models with the tokens that they were trained on"
         )
+    TokenStore.open(tokens.path, "held_out").check_tokenizer(hashes[first], size, tokens.record.name)
 
 
 def check_encoding(documents: Sequence[Sequence[int]], corpus: Artifact, tokens: Artifact) -> None:
     """DataError if the token store of the same corpus holds other ids than the models' tokenizer gives."""
     if [link.digest for link in tokens.record.inputs.get("corpus", [])] != [corpus.record.digest]:
         return
-    store, leads = TokenStore.open(tokens.path, "held_out"), bool(tokens.record.config.get("language_tokens"))
+    store = TokenStore.open(tokens.path, "held_out")
     stored = [store.document(number) for number in range(store.num_documents)]
-    # A store with language tokens has one before the text, if the tokenizer has that language.
-    if len(stored) != len(documents) or not all(
-        len(found) - len(ids) in (0, leads) and np.array_equal(found[len(found) - len(ids) :], ids)
-        for found, ids in zip(stored, documents, strict=True)
-    ):
+    if len(stored) != len(documents) or not all(map(np.array_equal, stored, documents)):
         raise DataError(
             f"tokens {tokens.record.name!r} hold the held-out documents as other ids than the models' tokenizer gives; "
             "evaluate models with the tokens that they were trained on"

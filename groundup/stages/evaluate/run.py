@@ -38,7 +38,7 @@ def run(config: EvaluateConfig, task: Task) -> Outcome:
     held_out, documents = None, None
     if BITS_PER_BYTE in config.tasks:
         held_out = read_held_out(task.input("corpus").path)
-        documents = encode(held_out, tokenizer)
+        documents = encode(held_out, tokenizer, language_tokens=bool(tokens.record.config.get("language_tokens")))
         check_encoding(documents, task.input("corpus"), tokens)
     with _harness(config, task) as harness:
         measured = [_measure(model, config, task, documents, harness) for model in models]

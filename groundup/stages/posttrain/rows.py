@@ -39,16 +39,11 @@ def encode(
 
     A row that is too long is cut at its end.
     """
-    chat = tokenizer.encode_chat(as_dicts(messages))
+    chat = tokenizer.encode_chat(as_dicts(messages), last_answer_only=last_answer_only)
     ids, trained = chat.ids, chat.trained
     while trained and not trained[-1]:  # nothing is learned from what follows the last answer
         ids.pop()
         trained.pop()
-    if last_answer_only:
-        start = len(trained)
-        while start and trained[start - 1]:
-            start -= 1
-        trained[:start] = [False] * start
     limit = max_seq_len + 1
     if not any(trained[:limit]):
         dropped["no answer within the context: dropped"] += 1

@@ -27,6 +27,8 @@ BY_HAND: Final = ("num_heads", "num_kv_heads", "intermediate_size")
 _WIDTH_MULTIPLE = 32
 _EXPERTS_PER_TOKEN = 2
 """As Mixtral (Jiang et al. 2024)."""
+_USUAL_VOCABULARY = 65_536
+"""Entries of a tokenizer whose recipe doesn't say how many it has, until it is made."""
 
 
 class PretrainConfig(StageConfig):
@@ -190,7 +192,7 @@ class PretrainConfig(StageConfig):
         """
         from groundup.train.plan.workload import Workload
 
-        shape = self._shape(node)
+        shape = self._shape(node, records)
         seq_len, rows, horizon = shape.max_seq_len, self.rows_per_step(shape), self.horizon_for(shape)
         made = [records.get(store.digest) for store in node.inputs["tokens"]]
         steps = None
@@ -211,9 +213,9 @@ class PretrainConfig(StageConfig):
             averages=self.loop.average is not None,
         )
 
-    def _shape(self, node: Node) -> ModelConfig:
+    def _shape(self, node: Node, records: Mapping[str, Record] | None = None) -> ModelConfig:
         return self.model_config_for(
-            _field(node.input("tokenizer"), "vocab_size"), _field(node.inputs["tokens"][0], "max_seq_len")
+            _vocab_size(node.input("tokenizer"), records or {}), _field(node.inputs["tokens"][0], "max_seq_len")
         )
 
 
@@ -241,6 +243,13 @@ def check_weights(where: str, field: str, weights: Sequence[float] | None, count
         weights is None or (len(weights) == count and all(0 < weight < float("inf") for weight in weights)),
         f"{where}: field {field!r} needs {count} numbers above zero, one for each of the token stores",
     )
+
+
+def _vocab_size(tokenizer: Node, records: Mapping[str, Record]) -> int:
+    """Entries of a tokenizer: as made, as its stage says, or a usual number for one of others that isn't made yet."""
+    made = records.get(tokenizer.digest)
+    said: int = getattr(tokenizer.config, "vocab_size", _USUAL_VOCABULARY)
+    return said if made is None else int(made.metrics["vocab_size"])
 
 
 def _field(node: Node, name: str) -> int:

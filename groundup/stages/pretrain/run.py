@@ -62,8 +62,8 @@ def run(config: PretrainConfig, task: Task, order_seed: int | None = None) -> Ou
         engine=config.engine,
     )
     write_model(tokenizer, history, task.payload)
-    trained = num_steps * rows * seq_len
-    flops = trained * count.training_flops_per_token(shape, seq_len)
+    positions, trained = num_steps * rows * seq_len, steps.tokens_read()
+    flops = positions * count.training_flops_per_token(shape, seq_len)
     unique = steps.unique_tokens()
     task.show(*curve_exhibits(history, trained, unique, flops, count.parameters(shape)))
     task.show(*overfit_exhibits(history.validations, unique), *mixture_exhibits(steps))
@@ -75,7 +75,7 @@ def run(config: PretrainConfig, task: Task, order_seed: int | None = None) -> Ou
             "active_parameters": count.active_parameters(shape),
             "train_tokens": trained,
             "unique_tokens": unique,
-            "epochs": round(trained / _epoch_tokens(steps.sources, seq_len), 3),
+            "epochs": round(positions / _epoch_tokens(steps.sources, seq_len), 3),
             "steps": num_steps,
             "step_tokens": rows * seq_len,
             "learning_rate": rates.matrices,

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-
-from groundup.artifact.exhibit import Facts, Table
-from groundup.artifact.stage import Artifact, Outcome, Task
+from groundup.artifact.exhibit import Facts, Sample, Samples, Table
+from groundup.artifact.stage import Outcome, Task
 from groundup.artifact.terms import SourceTerms, Terms
-from groundup.base.errors import DataError
 from groundup.base.files import sha256_path
 from groundup.stages.tokenize.adopt_config import AdoptConfig
-from groundup.stages.tokenize.corpus import read_passes, readings
+from groundup.stages.tokenize.choose import Limits
+from groundup.stages.tokenize.config import TokenizerConfig
+from groundup.stages.tokenize.corpus import read_documents
+from groundup.stages.tokenize.corpus_words import corpus_words
+from groundup.stages.tokenize.exhibits import tokenizer_exhibits
+from groundup.stages.tokenize.train_tokenizer import LEARNING_BYTES
 from groundup.text.adopt.adopt import Adopted, Choices, read, with_tokens
 from groundup.text.adopt.check import Checked, check
-from groundup.text.adopt.extension import learn_extension
-from groundup.text.bpe.byte_level import unspell
+from groundup.text.adopt.extension import learn_extension, splitting
+from groundup.text.adopt.files import read_text_file
+from groundup.text.bpe.learn import BYTES_A_POSITION, BYTES_A_WORD
+from groundup.text.show import as_parts, show_text
 from groundup.text.tokenizer import Tokenizer
 
 _SHOWN: Final = (
-    "In 1865 na\u00efve fa\u00e7ades cost \u00a312,345.67",
-    "if (x == 0) { return; }",
-    "\u65e5\u672c\u8a9e \U0001f600",
+    ("numbers and accents", "In 1865 na\u00efve fa\u00e7ades cost \u00a312,345.67"),
+    ("code", "if (x == 0) { return; }"),
+    ("other scripts", "\u65e5\u672c\u8a9e \u0627\u0644\u0639\u0631\u0628\u064a\u0629 \U0001f600"),
 )
+_LIMITS: Final = Limits(1 << 62, LEARNING_BYTES, BYTES_A_WORD, BYTES_A_POSITION)
+_NAMED: Final = 8
 
 
 def run(config: AdoptConfig, task: Task) -> Outcome:
     """Read, check against the original library, extend, write the files of a tokenizer."""
     metrics: dict[str, Any] = {}
     terms = Terms()
+    task.progress.update("reading the tokenizer", 0, 1, "tokenizers")
     if config.files:
         adopted = read([task.files[path] for path in config.files], _choices(config, task))
         tokenizer, checked = adopted.tokenizer, check(adopted)
@@ -41,27 +47,35 @@ def run(config: AdoptConfig, task: Task) -> Outcome:
         tokenizer = Tokenizer.load(task.input("tokenizer").path)
         tokenizer = with_tokens(tokenizer, config.add_tokens)
     metrics["entries_before"] = tokenizer.vocab_size - len(config.add_tokens)
-    if config.corpus is not None:
-        tokenizer = _learned(tokenizer, task.input("corpus"), config.extra_pieces, task)
+    others = {}
+    if config.extra_pieces:
+        others["before the new pieces"] = tokenizer
+        tokenizer = _learned(tokenizer, config, task)
     tokenizer.save(task.payload)
+    if config.corpus is not None:
+        samples = read_documents(task.input("corpus"), "held_out", ["text", "source", "language"])
+        exhibits, measured = tokenizer_exhibits(tokenizer, samples, others=others)
+        task.show(*exhibits)
+        metrics |= measured
+    else:
+        task.show(_cut(tokenizer))
     metrics |= {
         "vocab_size": tokenizer.vocab_size,
         "special_tokens": len(tokenizer.special_tokens),
         "added_tokens": list(config.add_tokens),
         "extra_pieces": config.extra_pieces,
         "roles": vars(tokenizer.roles),
+        "open_tokens": (opened := _open(tokenizer)),
+        "open_tokens_in_template": [name for name in opened if name in tokenizer.template.source],
     }
-    _show(tokenizer, metrics, task)
+    task.show(*_about(tokenizer, metrics))
     return Outcome(metrics=metrics, terms=terms)
 
 
 def _choices(config: AdoptConfig, task: Task) -> Choices:
     template = None
     if config.chat_template is not None:
-        try:
-            template = task.files[config.chat_template].read_text(encoding="utf-8")
-        except ValueError:
-            raise DataError(f"{config.chat_template} is not UTF-8 text") from None
+        template = read_text_file(task.files[config.chat_template])
     return Choices(
         split=config.split,
         special_tokens=config.special_tokens,
@@ -94,46 +108,49 @@ def _terms(config: AdoptConfig, task: Task, path: str) -> SourceTerms:
     )
 
 
-def _learned(tokenizer: Tokenizer, corpus: Artifact, extra: int, task: Task) -> Tokenizer:
-    """The tokenizer with more pieces, learned from the training documents, which are counted in memory."""
-    normalizer, splitter = tokenizer.backend.normalizer, tokenizer.backend.pre_tokenizer
-    counts: Counter[str] = Counter()
-    total, done = readings(corpus), 0
-    for rows in read_passes(corpus, "train", ["text"]):
-        for row in rows:
-            text = row["text"] if normalizer is None else normalizer.normalize_str(row["text"])
-            counts.update(word for word, _ in splitter.pre_tokenize_str(text))
-        done += len(rows)
-        task.progress.update("counting words", done, total, "documents")
-    spelled = sorted(counts.items())
-    words = pa.table(
-        {
-            "word": pa.array([unspell(word) for word, _ in spelled], pa.binary()),
-            "count": pa.array([count for _, count in spelled], pa.int64()),
-        }
-    )
+def _learned(tokenizer: Tokenizer, config: AdoptConfig, task: Task) -> Tokenizer:
+    """The tokenizer with more pieces, learned from the training documents: their words are counted on disk."""
+    pre_tokenizer, nfc = splitting(tokenizer)
+    assert config.corpus is not None
+    counting = TokenizerConfig(corpus=config.corpus, workers=config.workers, executor=config.executor)
+    found = corpus_words(counting, task, pre_tokenizer, nfc, _LIMITS)
 
     def report(entries: int, wanted: int) -> None:
         task.progress.update("learning pieces", entries, wanted, "entries")
 
-    return learn_extension(tokenizer, words, extra, report=report)
+    return learn_extension(tokenizer, found.words, config.extra_pieces, report=report)
 
 
-def _show(tokenizer: Tokenizer, metrics: dict[str, Any], task: Task) -> None:
-    check_ = metrics.get("self_check")
-    compared = "not compared: the original library is not installed"
-    if check_:
-        compared = f"{check_['equal']} hard strings have the original library's ids"
-        compared += f", {check_['left_out']} were left out" if check_["left_out"] else ""
+def _open(tokenizer: Tokenizer) -> list[str]:
+    """Added tokens that text makes, since the files don't say that they are special."""
+    added = tokenizer.backend.get_added_tokens_decoder()
+    return [token.content for _, token in sorted(added.items()) if not token.special]
+
+
+def _cut(tokenizer: Tokenizer) -> Samples:
+    samples = tuple(Sample(label=label, parts=as_parts(show_text(tokenizer, text).pieces)) for label, text in _SHOWN)
+    return Samples(title="How it cuts text", caption="Each colour change is a new token.", samples=samples)
+
+
+def _about(tokenizer: Tokenizer, metrics: dict[str, Any]) -> tuple[Facts, Table]:
+    """Where its entries come from, and what special ones are for."""
     facts = [
         ("entries", f"{tokenizer.vocab_size:,}", f"{metrics['entries_before']:,} before anything was added"),
         ("special tokens", f"{len(tokenizer.special_tokens):,}", "which no text makes"),
     ]
+    for key, what, note in (
+        ("open_tokens", "added tokens that text makes", "as in the original library"),
+        ("open_tokens_in_template", "of them in the chat template", "which people can fake: see special_tokens"),
+    ):
+        if names := metrics[key]:
+            facts.append((what, f"{len(names):,}", f"{', '.join(names[:_NAMED])}: {note}"))
     if "format" in metrics:
+        compared = "not compared: the original library is not installed"
+        if checked := metrics["self_check"]:
+            compared = f"{checked['equal']} hard strings have the original library's ids"
+            compared += f", {checked['left_out']} were left out" if checked["left_out"] else ""
         facts.append(("came as", metrics["format"], compared))
-    rows = tuple((text, len(ids := tokenizer.encode(text)), " ".join(map(str, ids[:24]))) for text in _SHOWN)
-    task.show(
-        Facts(title="The tokenizer in numbers", facts=tuple(facts)),
-        Table(title="How it cuts text", columns=("text", "tokens", "ids"), rows=rows),
+    return (
+        Facts(title="Where it comes from", facts=tuple(facts)),
         Table(title="Roles", columns=("role", "token"), rows=tuple(vars(tokenizer.roles).items())),
     )

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from groundup.artifact.stage import InputRef, StageConfig
-from groundup.base.config import FileRef
+from groundup.base.config import FileRef, execution
+from groundup.base.runner.executor import ExecutorName
 
 
 class AdoptConfig(StageConfig):
@@ -38,7 +39,9 @@ class AdoptConfig(StageConfig):
         "o200k, tekken, or a regex",
     )
     special_tokens: dict[str, int] | tuple[str, ...] = Field(
-        (), description="tokens that text never makes: a list, or a mapping to ids where a file of ranks leaves gaps"
+        (),
+        description="entries that text shall never make, such as <think>: a list, or a mapping to ids where a file of "
+        "ranks leaves gaps",
     )
     add_tokens: tuple[str, ...] = Field((), description="new special tokens, such as those of a chat format or tools")
     bos: str | None = Field(None, description="token that starts a text; by default what the files say")
@@ -48,9 +51,15 @@ class AdoptConfig(StageConfig):
         None, description="file with a chat template (jinja); by default what lies beside the files, or ChatML"
     )
     corpus: Annotated[str, InputRef("corpus")] | None = Field(
-        None, description="the corpus to learn more pieces from, if there shall be any"
+        None, description="a corpus: the tokenizer is measured on its held-out documents, and learns from the others"
     )
-    extra_pieces: int = Field(0, ge=0, description="pieces to learn from the corpus (byte-level BPE only)")
+    extra_pieces: int = Field(
+        0, ge=0, description="pieces to learn from the corpus's training documents (byte-level BPE only)"
+    )
+    workers: int | None = execution(None, ge=1, description="processes that count words; by default one a core")
+    executor: ExecutorName = execution(
+        "local", description="where words are counted: processes of this machine, or Ray (RAY_ADDRESS, or a local one)"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -65,6 +74,6 @@ class AdoptConfig(StageConfig):
                 raise ValueError(f"{given!r} goes with 'files', not with 'tokenizer'")
             if not (self.add_tokens or self.extra_pieces):
                 raise ValueError("there is nothing to add: set 'add_tokens' or 'extra_pieces'")
-        if (self.corpus is not None) != bool(self.extra_pieces):
-            raise ValueError("'corpus' and 'extra_pieces' go together")
+        if self.extra_pieces and self.corpus is None:
+            raise ValueError("'extra_pieces' are learned from a 'corpus': name one")
         return self

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 
 from groundup.artifact.stage import InputRef, Node, StageConfig, need
 from groundup.base.config import Config, execution
+from groundup.base.errors import RequestError
 from groundup.base.runner.executor import ExecutorName
 from groundup.text.special import MOST_RESERVED, reserved_by_default, special_tokens
 
 Algorithm = Literal["bpe", "sentencepiece-bpe", "unigram"]
 SplitName = Literal["llama3", "gpt2", "cl100k", "o200k", "qwen2"]
 Group = Literal["language", "source"]
+
+_MOST_WEIGHT: Final = 1e6
 
 
 class Balance(Config):
@@ -42,7 +46,7 @@ class TokenizerConfig(StageConfig):
     stage: ClassVar[str] = "tokenizer"
     kind: ClassVar[str] = "tokenizer"
     runner: ClassVar[str] = "groundup.stages.tokenize.train_tokenizer:run"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     corpus: Annotated[str, InputRef("corpus")] = Field(description="the corpus to learn from")
     vocab_size: int = Field(4096, ge=300, description="entries, bytes and special tokens included")
@@ -51,7 +55,7 @@ class TokenizerConfig(StageConfig):
         None, description="how byte-level BPE cuts text before merging, by published name; llama3 by default"
     )
     min_frequency: int = Field(0, ge=0, description="byte-level BPE joins no pair that is there less often than this")
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+    weights: dict[str, Annotated[float, Field(ge=0, le=_MOST_WEIGHT)]] = Field(
         {}, description="how often the text of a language (fra_Latn) or of a source counts; 1 for what is not named"
     )
     balance: Balance | None = Field(None, description="give small languages or sources a larger share; off by default")
@@ -65,7 +69,7 @@ class TokenizerConfig(StageConfig):
         None,
         ge=0,
         le=4 * MOST_RESERVED,
-        description="special tokens kept for later use; by default one entry in 128, and at most 256, "
+        description="special tokens kept for later use, the last entries; by default one in 128, and at most 256, "
         "which is the number to have in a model that is meant to last",
     )
     max_words: int | None = Field(
@@ -83,6 +87,16 @@ class TokenizerConfig(StageConfig):
         """How many tokens are kept for later use."""
         return reserved_by_default(self.vocab_size) if self.reserved is None else self.reserved
 
+    def all_special_tokens(self, languages: Iterable[str] = ()) -> tuple[str, ...]:
+        """Every special token, the last ``num_reserved`` in reserve; RequestError if one is there twice, or no room."""
+        found = special_tokens(self.special_tokens, languages, self.num_reserved)
+        least = len(found) + 256
+        need(
+            self.vocab_size > least,
+            f"vocab_size is {self.vocab_size}, but special tokens and 256 bytes need more than {least}",
+        )
+        return found
+
     @model_validator(mode="after")
     def _fits(self) -> TokenizerConfig:
         if self.algorithm != "bpe":
@@ -93,8 +107,7 @@ class TokenizerConfig(StageConfig):
 
     def check(self, node: Node) -> None:
         """Special tokens that are there twice, or leave no room."""
-        least = len(special_tokens(self.special_tokens, (), self.num_reserved)) + 256
-        need(
-            self.vocab_size > least,
-            f"artifact {node.name!r}: vocab_size is {self.vocab_size}, but special tokens and 256 bytes need {least}",
-        )
+        try:
+            self.all_special_tokens()
+        except RequestError as error:
+            raise RequestError(f"artifact {node.name!r}: {error}") from None

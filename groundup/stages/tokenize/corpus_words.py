@@ -53,7 +53,6 @@ class CorpusWords:
     languages: Mapping[str, int]
     found: int
     covered: float
-    peak_memory: int
 
 
 def corpus_units(corpus: Artifact, size: int = UNIT_BYTES) -> list[units.Unit]:
@@ -94,7 +93,6 @@ def corpus_words(
         languages=dict(sorted(languages.items())),
         found=sum(done.facts["words"] for done in summed),
         covered=covered / max(1, sum(done.facts["total"] for done in summed)),
-        peak_memory=jobs.peak,
     )
 
 
@@ -134,6 +132,7 @@ class _Jobs:
             facts = {"workers": self._workers, "peak memory": human_bytes(self.peak)}
             self._task.progress.update(phase, finished, total, "B", **facts)
 
+        self._task.progress.update(phase, 0, total, "B")  # the first job may have to compile the counter
         home = self._task.scratch / _JOBS
         executor = self._config.executor
         return run_jobs(work, jobs, home, workers=self._workers, executor=executor, report=report)

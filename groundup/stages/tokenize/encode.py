@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from groundup.artifact.exhibit import Bars, Facts, Table
 from groundup.artifact.stage import Artifact, Outcome, Task
+from groundup.artifact.terms import SourceTerms, Terms
 from groundup.base.errors import DataError
-from groundup.base.files import sha256_file, write_json
+from groundup.base.files import sha256_file, sha256_path, write_json
 from groundup.base.machine import cores
 from groundup.base.runner.executor import run_jobs
-from groundup.base.runner.jobs import Done, Job
+from groundup.base.runner.jobs import Done, Job, Work
 from groundup.base.runner.units import cut
 from groundup.base.units import human_count
-from groundup.stages.tokenize.encode_job import SPLITS, Encode
+from groundup.stages.tokenize.encode_job import Encode
 from groundup.stages.tokenize.gather import Split, gather
+from groundup.stages.tokenize.take_job import Take
 from groundup.stages.tokenize.tokens_config import TokensConfig
 from groundup.text.document import tables
 from groundup.text.store import order
 from groundup.text.store.megatron import token_dtype
 from groundup.text.store.packing import Packed, Waste, waste
-from groundup.text.store.store import ABOUT, About
+from groundup.text.store.store import ABOUT, SPLITS, About
 from groundup.text.tokenizer import Tokenizer
 
 _UNIT_BYTES: Final = 32 << 20
@@ -29,11 +32,18 @@ _UNIT_BYTES: Final = 32 << 20
 
 
 def run(config: TokensConfig, task: Task) -> Outcome:
-    """Encode both splits in jobs, put them together, write ranges and order."""
-    corpus, folder = task.input("corpus"), task.input("tokenizer").path
+    """Encode both splits in jobs, or take them over; put them together, write ranges and order."""
+    folder = task.input("tokenizer").path
     tokenizer, sha256 = Tokenizer.load(folder), sha256_file(folder / "tokenizer.json")
-    splits = _gathered(corpus, _encoded(config, corpus, Encode(folder, sha256, config.language_tokens), task),
-                       tokenizer, task)  # fmt: skip
+    work: Work = Encode(folder, sha256, config.language_tokens)
+    terms = Terms()
+    if config.corpus is None:
+        work = Take(folder, sha256, config.licence.strip(), config.held_out)
+        jobs, terms = _folders(config, task)
+        made_of = f"the files {', '.join(config.files)} have"
+    else:
+        jobs, made_of = _units(task.input("corpus")), f"the corpus {task.input('corpus').record.name!r} has"
+    splits = _gathered(_done(config, jobs, work, task), made_of, tokenizer, task)
     about = About(tokenizer=sha256, vocab_size=tokenizer.vocab_size, eos_id=tokenizer.eos_id)
     write_json(task.payload / ABOUT, about.model_dump())
     train, held_out = splits["train"], splits["held_out"]
@@ -54,30 +64,50 @@ def run(config: TokensConfig, task: Task) -> Outcome:
             "documents_cut": round(costs.cut / costs.documents, 6),
             "tokens_left_over": costs.left_over,
             "tokens_by_source": dict(sorted(train.by_source.items())),
-        }
+        },
+        terms=terms,
     )
 
 
-def _encoded(config: TokensConfig, corpus: Artifact, work: Encode, task: Task) -> list[Done]:
-    """The results of all jobs, in the corpus's order."""
+def _units(corpus: Artifact) -> list[Job]:
+    """The jobs of a corpus, in its order."""
     known = {
         path: corpus.record.files.get(str(path.relative_to(corpus.path))) for path in tables(corpus.path, "corpus")
     }
     hashes = {path: sha256_file(path) if entry is None else entry.sha256 for path, entry in known.items()}
     units = [unit for path, sha256 in hashes.items() for unit in cut([(path, sha256)], _UNIT_BYTES)]
-    jobs = [Job(unit.identity, unit.rows, unit) for unit in units]
+    return [Job(unit.identity, unit.rows, unit) for unit in units]
+
+
+def _folders(config: TokensConfig, task: Task) -> tuple[list[Job], Terms]:
+    """A job for each folder of files, and on what terms they are here."""
+    found = [(Path(path).name, task.files[path], sha256_path(task.files[path])) for path in config.files]
+    terms = [
+        SourceTerms(
+            source=name, licence=config.licence.strip(), origin=config.origin.strip(), sha256=sha256, documents=0
+        )
+        for name, _, sha256 in found
+    ]
+    jobs = [Job({"folder": name, "sha256": sha256}, 1, path) for name, path, sha256 in found]
+    return jobs, Terms(sources=tuple(terms))
+
+
+def _done(config: TokensConfig, jobs: list[Job], work: Work, task: Task) -> list[Done]:
+    """The results of all jobs, in their order."""
     finished, total = 0, sum(job.size for job in jobs)
+    counted = "folders" if config.files else "documents"
 
     def report(number: int, _: Done) -> None:
         nonlocal finished
         finished += jobs[number].size
-        task.progress.update("encoding", finished, total, "documents")
+        task.progress.update("encoding", finished, total, counted)
 
+    task.progress.update("encoding", 0, total, counted)  # the first job may have to compile the encoder
     workers = max(1, min(config.workers or cores(), len(jobs)))
     return run_jobs(work, jobs, task.scratch / "jobs", workers=workers, executor=config.executor, report=report)
 
 
-def _gathered(corpus: Artifact, jobs: list[Done], tokenizer: Tokenizer, task: Task) -> dict[str, Split]:
+def _gathered(jobs: list[Done], made_of: str, tokenizer: Tokenizer, task: Task) -> dict[str, Split]:
     total = sum(int(done.facts["documents"][split]) for done in jobs for split in SPLITS)
     finished = 0
 
@@ -88,7 +118,7 @@ def _gathered(corpus: Artifact, jobs: list[Done], tokenizer: Tokenizer, task: Ta
 
     for split in SPLITS:
         if not any(done.facts["documents"][split] for done in jobs):
-            raise DataError(f"the corpus {corpus.record.name!r} has no documents in the split {split!r}")
+            raise DataError(f"{made_of} no documents in the split {split!r}")
     return gather(jobs, task.payload, token_dtype(tokenizer.vocab_size), tokenizer.vocab_size, report)
 
 

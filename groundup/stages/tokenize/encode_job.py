@@ -26,11 +26,11 @@ from groundup.base.runner.units import Unit, read
 from groundup.base.seeds import unit_interval
 from groundup.text.bpe.encoded import Encoded
 from groundup.text.document import COPIES
+from groundup.text.special import language_token
 from groundup.text.store.megatron import token_dtype
 from groundup.text.store.order import document_key
+from groundup.text.store.store import SPLITS
 from groundup.text.tokenizer import Tokenizer
-
-SPLITS: Final = ("train", "held_out")
 
 _VERSION: Final = 1
 _SAMPLE: Final = 1 / 64
@@ -43,7 +43,8 @@ _FIELDS: Final[list[Any]] = [
     pa.field("bytes", pa.int64()),
     pa.field("key", pa.uint64()),
 ]
-_ROWS: Final = pa.schema(_FIELDS)
+ROWS: Final = pa.schema(_FIELDS)
+"""A row a document of a job. ``key`` is what it is sorted by."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Encode:
             names = set(file.schema_arrow.names)
         columns = [name for name in (*_TEXT, "language", "text", "split", COPIES) if name in names]
         handles = {split: (folder / f"{split}.ids").open("wb") for split in SPLITS}
-        writers = {split: pq.ParquetWriter(folder / f"{split}.parquet", _ROWS) for split in SPLITS}
+        writers = {split: pq.ParquetWriter(folder / f"{split}.parquet", ROWS) for split in SPLITS}
         checked = False
         try:
             for batch in read(payload, columns):
@@ -107,7 +108,9 @@ class Encode:
         if not self.language_tokens:
             return None
         known = tokenizer.special_tokens
-        return np.array([known.get(f"<|{name}|>", -1) for name in rows["language"].to_pylist()], np.int64)
+        return np.array(
+            [known.get(language_token(name), -1) for name in map(str, rows["language"].to_pylist())], np.int64
+        )
 
 
 def close(encoded: Encoded, leading: npt.NDArray[np.int64] | None, eos_id: int) -> Encoded:
@@ -138,7 +141,7 @@ def _check(tokenizer: Tokenizer, rows: pa.Table, encoded: Encoded, *, first: boo
         if not (first and number == 0) and unit_interval(0, "check", name) >= _SAMPLE:
             continue
         text = rows["text"][number].as_py()
-        ids = encoded.ids[encoded.bounds[number] : encoded.bounds[number + 1]].tolist()
+        ids = encoded.row(number).tolist()
         if ids != tokenizer.encode(text):
             raise DataError(f"document {name} has other ids than the library gives it: report this, with the tokenizer")
         if first and number == 0 and _keeps_text(tokenizer) and tokenizer.decode(ids) != text:
@@ -162,4 +165,4 @@ def _describe(rows: pa.Table, closed: Encoded) -> pa.Table:
     columns = {
         **given, "copies": copies, "tokens": pa.array(np.diff(closed.bounds)), "bytes": sizes, "key": pa.array(keys)
     }  # fmt: skip
-    return pa.table(columns, schema=_ROWS)
+    return pa.table(columns, schema=ROWS)

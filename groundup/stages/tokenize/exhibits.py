@@ -88,17 +88,17 @@ def _facts(tokenizer: Tokenizer, found: Measured, used: Uses, measured_on: str) 
     return Facts(title="The tokenizer in numbers", caption=f"Measured on {measured_on}.", facts=tuple(facts))
 
 
-def _compression(what: str, groups: Mapping[str, Tally], title: str = "") -> Table:
+def _compression(what: str, groups: Mapping[str, Tally]) -> Table:
     rows = [
         (name, one.documents, one.bytes, one.tokens, round(one.bytes_per_token, 2), _fertility(one))
         for name, one in _largest(groups)
     ]
     columns = (what, "documents", "bytes", "tokens", "bytes a token", "tokens a word")
     return Table(
-        title=title or f"Compression by {what}",
+        title=f"Compression by {what}",
         caption="Words stand between white space. "
         "Scripts that don't write it are counted in tokens a character, marked c."
-        if any(not one.spaced for one in groups.values())
+        if any(one.signs for one in groups.values())
         else "",
         columns=columns,
         rows=tuple(rows),
@@ -106,7 +106,10 @@ def _compression(what: str, groups: Mapping[str, Tally], title: str = "") -> Tab
 
 
 def _fertility(one: Tally) -> Cell:
-    return round(one.tokens_per_word, 2) if one.spaced else f"{one.tokens_per_word:.2f} c"
+    """What a word takes, or a character; nothing where a group has texts of both kinds."""
+    if one.counts_both:
+        return "–"
+    return round(one.tokens_per_word, 2) if one.counts_words else f"{one.tokens_per_word:.2f} c"
 
 
 def _largest(groups: Mapping[str, Tally]) -> list[tuple[str, Tally]]:
@@ -198,7 +201,7 @@ def _probed(title: str, caption: str, rows: list[probes.Probe]) -> Table:
         caption=caption,
         columns=(title.lower(), "bytes", "tokens", "bytes a token", "comes back"),
         rows=tuple(
-            (one.name, one.bytes, one.tokens, round(one.bytes / one.tokens, 2), "yes" if one.same else "no")
+            (one.name, one.bytes, one.tokens, round(one.bytes_per_token, 2), "yes" if one.same else "no")
             for one in rows
         ),
     )
@@ -217,6 +220,7 @@ def _metrics(
     code: list[probes.Probe],
 ) -> dict[str, Any]:
     """What the record keeps; see the exhibits for what the numbers are."""
+    whole_code = Tally(bytes=sum(one.bytes for one in code), tokens=sum(one.tokens for one in code))
     metrics: dict[str, Any] = {
         "vocab_size": tokenizer.vocab_size,
         "bytes_per_token": round(found.all.bytes_per_token, 4),
@@ -226,7 +230,7 @@ def _metrics(
         "rare_is_below": RARE,
         "measured_tokens": used.tokens,
         "number_cuts": {str(one.length): one.cut for one in cut},
-        "code_bytes_per_token": round(sum(one.bytes for one in code) / sum(one.tokens for one in code), 4),
+        "code_bytes_per_token": round(whole_code.bytes_per_token, 4),
         "lossless_whitespace": all(one.same for one in blanks),
     }
     if len(found.by_language) > 1:

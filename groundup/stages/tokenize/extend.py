@@ -23,17 +23,23 @@ from groundup.model.transformer import Transformer
 from groundup.stages.tokenize.corpus import read_documents
 from groundup.stages.tokenize.extend_config import ExtendConfig
 from groundup.stages.tokenize.new_rows import extended
+from groundup.text.adopt.adopt import load_or_adopt
 from groundup.text.adopt.extension import NewEntry, new_entries
 from groundup.text.tokenizer import Tokenizer
 
 _MEASURED_TOKENS: Final = 65536
+_LONGEST: Final = 2048
+"""Tokens of a document that are measured at most, whatever the model takes."""
+_AT_ONCE: Final = 128
+"""Tokens whose scores are in memory at a time: each has one for every entry, several times over."""
 _SHOWN: Final = 20
 
 
 def run(config: ExtendConfig, task: Task) -> Outcome:
     """Check that it is an extension, fill the new rows, measure, write a Hugging Face folder."""
     folder = task.files[config.folder] if config.folder is not None else task.input("model").path
-    old, new = Tokenizer.load(folder), Tokenizer.load(task.input("tokenizer").path)
+    old = Tokenizer.load(folder) if config.folder is None else load_or_adopt(folder)
+    new = Tokenizer.load(task.input("tokenizer").path)
     entries = new_entries(old, new)
     if not entries:
         raise DataError("the tokenizer adds no entries to the model's own")
@@ -103,7 +109,7 @@ def _measured(before: Transformer, after: Transformer, old: Tokenizer, corpus: A
     """
     sums = torch.zeros(3, dtype=torch.float64)
     tokens = 0
-    for ids in _windows(old, corpus, before.config.max_seq_len):
+    for ids in _windows(old, corpus, min(_LONGEST, before.config.max_seq_len)):
         losses = window_losses(before, after, old.vocab_size, ids)
         sums += losses.sum(1)
         tokens += losses.size(1)
@@ -132,15 +138,14 @@ def window_losses(before: Transformer, after: Transformer, old: int, ids: Tensor
     """Losses in nats (3, T - 1) of old ids (T,): of the old model over its ``old`` entries, of the new model over all
     entries, and of the new model over the old entries only."""
     inputs, targets = ids[None, :-1], ids[1:]
-    first = before.logits(before(inputs))[0]
-    second = after.logits(after(inputs))[0]
-    return torch.stack(
-        [
-            F.cross_entropy(first[:, :old].double(), targets, reduction="none"),
-            F.cross_entropy(second.double(), targets, reduction="none"),
-            F.cross_entropy(second[:, :old].double(), targets, reduction="none"),
-        ]
-    )
+    split = zip(*(torch.split(part, _AT_ONCE) for part in (before(inputs)[0], after(inputs)[0], targets)), strict=True)
+    return torch.cat([torch.stack(list(_losses(before.logits(b), after.logits(a), old, t))) for b, a, t in split], 1)
+
+
+def _losses(first: Tensor, second: Tensor, old: int, targets: Tensor) -> Iterator[Tensor]:
+    """The losses (T,) from the scores (T, V) of both models."""
+    for scores in (first[:, :old], second, second[:, :old]):
+        yield F.cross_entropy(scores.double(), targets, reduction="none")
 
 
 def _show(old: Tokenizer, entries: list[NewEntry], metrics: dict[str, Any], task: Task) -> None:

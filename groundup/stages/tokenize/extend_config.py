@@ -34,7 +34,7 @@ class ExtendConfig(StageConfig):
         description="the tokenizer with more entries, as stage adopt makes it from the model's own"
     )
     corpus: Annotated[str, InputRef("corpus")] | None = Field(
-        None, description="a corpus on whose held-out documents the loss is measured before and after"
+        None, description="a corpus on whose held-out documents the perplexity is measured before and after"
     )
     noise: float = Field(
         0.01, ge=0, description="deviation of a special token's first values, as a share of that of all old entries"

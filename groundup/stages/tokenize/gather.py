@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from groundup.base.runner.jobs import Done
-from groundup.stages.tokenize.encode_job import SPLITS
 from groundup.text.store.megatron import Writer
 from groundup.text.store.order import document_key
+from groundup.text.store.store import SPLITS
 
 DOCUMENTS: Final = "documents.parquet"
 _FIELDS: Final[list[Any]] = [
@@ -79,12 +79,12 @@ def gather(
                         continue
                     chosen = table.take(wanted)
                     documents.write_table(_rows(chosen, split, number, total.tokens))
-                    ends = np.cumsum(table["tokens"].to_numpy())
+                    sizes = table["tokens"].to_numpy()
+                    ends = np.cumsum(sizes)
                     ids = np.memmap(job.file(f"{split}.ids"), dtype, "r")
-                    for part in _bounded(table["tokens"].to_numpy(), wanted):
-                        sizes = table["tokens"].to_numpy()[part]
-                        pieces = [ids[end - size : end] for end, size in zip(ends[part], sizes, strict=True)]
-                        writer.add(np.concatenate(pieces), sizes)
+                    for part in _bounded(sizes, wanted):
+                        pieces = [ids[end - size : end] for end, size in zip(ends[part], sizes[part], strict=True)]
+                        writer.add(np.concatenate(pieces), sizes[part])
                     _count(total, chosen, number)
                     report(len(wanted))
             found[split] = total

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from groundup.artifact.exhibit import Facts, Table
 from groundup.artifact.stage import Outcome, Task
 from groundup.base.errors import RequestError
-from groundup.base.files import write_atomic
 from groundup.stages.tokenize.choose import Limits
 from groundup.stages.tokenize.config import TokenizerConfig
 from groundup.stages.tokenize.corpus import read_documents
 from groundup.stages.tokenize.corpus_words import CorpusWords, corpus_words
 from groundup.stages.tokenize.exhibits import tokenizer_exhibits
 from groundup.text import sentencepiece_train as sentencepiece
-from groundup.text.adopt.description import added_token, describe
-from groundup.text.adopt.model_proto import parse_model
-from groundup.text.adopt.sentencepiece import describe_pieces
 from groundup.text.adopt.splits import SPLITS, Split, byte_level
 from groundup.text.bpe import learn as bpe
 from groundup.text.bpe.splitter import Splitter
-from groundup.text.special import special_tokens
+from groundup.text.learned import tokenizer_of
 from groundup.text.template import CHAT_TEMPLATE
 from groundup.text.tokenizer import Roles, Tokenizer
 
@@ -37,13 +33,13 @@ _DEFAULT_SPLIT: Final = "llama3"
 
 def run(config: TokenizerConfig, task: Task) -> Outcome:
     """Learn from the training split; measure on the held-out split."""
-    special_tokens(config.special_tokens, (), config.num_reserved)  # what is wrong with them is better known early
     learn = learn_bpe if config.algorithm == "bpe" else learn_sentencepiece
     tokenizer, words = learn(config, task)
     tokenizer.save(task.payload)
     columns = ["text", "source", "language"]
     exhibits, measured = tokenizer_exhibits(tokenizer, read_documents(task.input("corpus"), "held_out", columns))
-    task.show(*exhibits, *_exhibits(words))
+    shares = _shares(words)
+    task.show(*exhibits, *_exhibits(words, shares))
     return Outcome(
         metrics={
             **measured,
@@ -54,7 +50,7 @@ def run(config: TokenizerConfig, task: Task) -> Outcome:
                 "learned_from": words.words.num_rows,
                 "covered": round(words.covered, 6),
             },
-            "counted_for": _shares(words),
+            "counted_for": shares,
         }
     )
 
@@ -65,13 +61,11 @@ def _limits(config: TokenizerConfig, a_word: int, a_byte: int) -> Limits:
     return Limits(_NO_LIMIT, LEARNING_BYTES, a_word, a_byte)
 
 
-def _special(config: TokenizerConfig, words: CorpusWords) -> tuple[str, ...]:
-    languages = words.languages if config.language_tokens else ()
-    found = special_tokens(config.special_tokens, languages, config.num_reserved)
-    least = len(found) + 256
-    if config.vocab_size <= least:
-        raise RequestError(f"vocab_size is {config.vocab_size}, but special tokens and 256 bytes need {least}")
-    return found
+def _special(config: TokenizerConfig, words: CorpusWords) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(the special tokens at the beginning of the vocabulary, those at its end)."""
+    found = config.all_special_tokens(words.languages if config.language_tokens else ())
+    number = len(found) - config.num_reserved
+    return found[:number], found[number:]
 
 
 def learn_bpe(config: TokenizerConfig, task: Task) -> tuple[Tokenizer, CorpusWords]:
@@ -80,28 +74,16 @@ def learn_bpe(config: TokenizerConfig, task: Task) -> tuple[Tokenizer, CorpusWor
     _refuse_spellable(split, config.special_tokens)
     limits = _limits(config, bpe.BYTES_A_WORD, bpe.BYTES_A_POSITION)
     words = corpus_words(config, task, split.pre_tokenizer(), split.nfc, limits)
+    special, reserved = _special(config, words)
     learned = bpe.learn(
         words.words,
         config.vocab_size,
-        special_tokens=_special(config, words),
+        special_tokens=special,
+        num_reserved=len(reserved),
         min_frequency=config.min_frequency * words.parts,
         report=lambda done, total: task.progress.update("learning merges", done, total, "entries"),
     )
-    return tokenizer_of(learned, split), words
-
-
-def tokenizer_of(learned: bpe.Vocabulary, split: Split) -> Tokenizer:
-    """The tokenizer of a learned vocabulary."""
-    decoder = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
-    added = [added_token(index, token) for index, token in enumerate(learned.special_tokens)]
-    description = describe(
-        learned.model(),
-        normalizer=split.normalizer(),
-        pre_tokenizer=split.pre_tokenizer(),
-        decoder=decoder,
-        added=added,
-    )
-    return Tokenizer.parse(description, CHAT_TEMPLATE, Roles())
+    return tokenizer_of(learned, split, reserved), words
 
 
 def _refuse_spellable(split: Split, tokens: tuple[str, ...]) -> None:
@@ -122,15 +104,10 @@ def learn_sentencepiece(config: TokenizerConfig, task: Task) -> tuple[Tokenizer,
     words = corpus_words(config, task, pre_tokenizer, False, limits)
     kind: sentencepiece.Kind = "unigram" if config.algorithm == "unigram" else "bpe"
     task.progress.update("learning pieces", 0, config.vocab_size, "entries")
-    model = sentencepiece.train_sentencepiece(
-        words.words, config.vocab_size, kind, _special(config, words), task.scratch
-    )
-    write_atomic(task.payload / MODEL, lambda path: _write(path, model))
-    return Tokenizer.parse(describe_pieces(parse_model(model)), CHAT_TEMPLATE, Roles()), words
-
-
-def _write(path: Any, data: bytes) -> None:
-    path.write_bytes(data)
+    special, reserved = _special(config, words)
+    model = sentencepiece.train_sentencepiece(words.words, config.vocab_size, kind, special, task.scratch, reserved)
+    (task.payload / MODEL).write_bytes(model)
+    return Tokenizer.parse(sentencepiece.describe_trained(model), CHAT_TEMPLATE, Roles()), words
 
 
 def _shares(words: CorpusWords) -> dict[str, dict[str, float]]:
@@ -140,14 +117,14 @@ def _shares(words: CorpusWords) -> dict[str, dict[str, float]]:
     total = sum(words.bytes.values())
     found: dict[str, dict[str, float]] = {}
     for (source, language), size in words.bytes.items():
-        for name in (language, source):
+        for name in {language, source}:
             row = found.setdefault(name, {"share": 0.0, "counted_for": 0.0})
             row["share"] += size / total
             row["counted_for"] += size * words.factors.get((source, language), 0.0) / total
     return {name: {key: round(value, 6) for key, value in row.items()} for name, row in sorted(found.items())}
 
 
-def _exhibits(words: CorpusWords) -> list[Facts | Table]:
+def _exhibits(words: CorpusWords, shares: Mapping[str, Mapping[str, float]]) -> list[Facts | Table]:
     """What it was learned from."""
     chosen = words.words.num_rows
     found: list[Facts | Table] = [
@@ -164,7 +141,6 @@ def _exhibits(words: CorpusWords) -> list[Facts | Table]:
             ),
         )
     ]
-    shares: Mapping[str, Mapping[str, float]] = _shares(words)
     if shares:
         found.append(
             Table(

@@ -14,15 +14,15 @@ from typing import Any, Final
 from groundup.base.errors import DataError, RequestError
 from groundup.text.adopt.charsmap import normalizers
 from groundup.text.adopt.description import Description, append_special, fill_holes, mark_special, numbered
-from groundup.text.adopt.files import Found, find, read_config
+from groundup.text.adopt.files import Found, find, read_config, read_json_file, read_text_file
 from groundup.text.adopt.guard import guard_unigram, refuse_leaks
 from groundup.text.adopt.model_proto import parse_model
 from groundup.text.adopt.originals import Encode, by_sentencepiece, by_tiktoken, by_tokenizers
-from groundup.text.adopt.ranks import Ranks, describe_ranks, read_gpt2, read_json_file, read_tekken, read_tiktoken
+from groundup.text.adopt.ranks import Ranks, describe_ranks, read_gpt2, read_tekken, read_tiktoken
 from groundup.text.adopt.sentencepiece import describe_pieces
 from groundup.text.adopt.splits import Split, split_named
 from groundup.text.template import CHAT_TEMPLATE, END_OF_TEXT, TURN_END, TURN_START
-from groundup.text.tokenizer import Roles, Tokenizer
+from groundup.text.tokenizer import FILES, Roles, Tokenizer
 
 NO_TEMPLATE: Final = (
     "{{ raise_exception('this tokenizer has no chat template: name one, or add the tokens of ChatML "
@@ -39,7 +39,9 @@ class Choices:
 
     ``split`` is a name of :data:`~groundup.text.adopt.splits.SPLITS` or a regex. ``special_tokens`` are entries that
     text shall never yield, with their ids where a file of ranks leaves gaps; ``add_tokens`` are new ones, behind all
-    others. ``bos``, ``eos`` and ``pad`` name the tokens that start a text, end it or a turn, and fill up rows.
+    others. A tokenizer.json may have added tokens that text does yield (``<think>``, say): they stay so, as the model
+    was trained, unless ``special_tokens`` names them. ``bos``, ``eos`` and ``pad`` name the tokens that start a text,
+    end it or a turn, and fill up rows.
     """
 
     split: str | None = None
@@ -55,15 +57,16 @@ class Choices:
 class Adopted:
     """A tokenizer of others, what kind of ``files`` it came in, and the library it came from, if that is installed.
 
-    ``added`` are the ids of tokens that are new. ``folds`` if a table of characters is applied to a grapheme at once,
-    which is the one place where ids of ordinary text may differ: see :mod:`groundup.text.adopt.sentencepiece`.
+    ``closed`` are tokens that the library finds in text, and that were made special here. ``folds`` if a table of
+    characters is applied to a grapheme at once, so that ids of ordinary text may differ: see
+    :mod:`groundup.text.adopt.sentencepiece`.
     """
 
     tokenizer: Tokenizer
     kind: str
     files: tuple[Path, ...]
     original: Encode | None
-    added: tuple[int, ...] = ()
+    closed: tuple[str, ...] = ()
     folds: bool = False
 
 
@@ -82,6 +85,7 @@ def read(path: Path | Sequence[Path], choices: Choices = Choices()) -> Adopted:
     part = _READERS[found.kind](found, choices)
     description = part.description
     fill_holes(description)
+    open_ = {token["content"] for token in description["added_tokens"] if not token["special"]}
     if not part.numbers_special:
         _mark(description, choices.special_tokens)
     for role in (choices.bos, choices.eos, choices.pad):
@@ -91,9 +95,15 @@ def read(path: Path | Sequence[Path], choices: Choices = Choices()) -> Adopted:
     for role in part.roles.values():
         if role in known:
             mark_special(description, [role])
-    added = append_special(description, choices.add_tokens)
+    append_special(description, choices.add_tokens)
     tokenizer = _finish(description, part, choices)
-    return Adopted(tokenizer, part.kind, found.files, part.original, tuple(added), part.folds)
+    closed = sorted(open_ & tokenizer.special_tokens.keys())
+    return Adopted(tokenizer, part.kind, found.files, part.original, tuple(closed), part.folds)
+
+
+def load_or_adopt(folder: Path) -> Tokenizer:
+    """The tokenizer of a model's folder: as it is if it was written by us, adopted if by others. Errors as ``read``."""
+    return Tokenizer.load(folder) if all((folder / name).is_file() for name in FILES) else adopt(folder)
 
 
 @dataclass(frozen=True)
@@ -233,7 +243,7 @@ def _read_tiktoken(found: Found, choices: Choices) -> _Part:
 def _read_gpt2(found: Found, choices: Choices) -> _Part:
     split = split_named(choices.split)
     encoder, merges = found.files
-    ranks = read_gpt2(read_json_file(encoder), merges.read_text(encoding="utf-8"))
+    ranks = read_gpt2(read_json_file(encoder), read_text_file(merges))
     return _of_ranks(ranks, split, "GPT-2 files", found, choices)
 
 

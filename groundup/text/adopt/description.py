@@ -66,6 +66,8 @@ def fill_holes(description: Description) -> None:
     tokens enter the model's vocabulary under their ids.
     """
     entries = numbered(description)
+    if not entries:
+        raise DataError("the tokenizer has no entries")
     holes = sorted(set(range(max(entries) + 1)) - entries.keys())
     if len(holes) > _MOST_HOLES:
         raise DataError(f"{len(holes)} ids of {max(entries) + 1} have no token: not a whole tokenizer")
@@ -84,12 +86,11 @@ def fill_holes(description: Description) -> None:
         vocab.update({token["content"]: token["id"] for token in outside})
 
 
-def append_special(description: Description, names: Iterable[str]) -> list[int]:
-    """Add new special tokens behind all entries; their ids. RequestError for one that exists already or is empty."""
+def append_special(description: Description, names: Iterable[str]) -> None:
+    """Add new special tokens behind all entries. RequestError for one that exists already or is empty."""
     entries = numbered(description)
-    known, following = set(entries.values()), max(entries) + 1
-    ids: list[int] = []
-    for name in names:
+    known, first = set(entries.values()), max(entries) + 1
+    for index, name in enumerate(names, first):
         if not name.strip():
             raise RequestError("a special token must have a name that is not blank")
         if name in known:
@@ -97,10 +98,8 @@ def append_special(description: Description, names: Iterable[str]) -> list[int]:
                 f"the token {name} exists already: add_tokens is for new ones, special_tokens marks others"
             )
         known.add(name)
-        description["added_tokens"].append(added_token(following + len(ids), name))
-        ids.append(following + len(ids))
+        description["added_tokens"].append(added_token(index, name))
     fill_holes(description)
-    return ids
 
 
 def mark_special(description: Description, names: Iterable[str]) -> None:

@@ -6,9 +6,11 @@ tokenizer's pieces on counted words, so that its merges come after all old ones,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +20,14 @@ from groundup.text.adopt.adopt import rebuilt
 from groundup.text.adopt.description import fill_holes, numbered
 from groundup.text.bpe.byte_level import spell, unspell
 from groundup.text.bpe.learn import Learner
+from groundup.text.bpe.pattern import CannotCompileError
+from groundup.text.bpe.splitter import Splitter
 from groundup.text.tokenizer import Tokenizer
 
 Report = Callable[[int, int], None]
+
+_AT_ONCE: Final = 1 << 14
+"""Words that are Python objects at a time."""
 
 
 def learn_extension(
@@ -34,13 +41,12 @@ def learn_extension(
 ) -> Tokenizer:
     """The tokenizer with ``extra`` more pieces, learned from counted words.
 
-    ``words`` has a column ``word`` (binary: UTF-8, as the tokenizer's own split cuts it) and ``count`` (int64). Words
-    that hold the text of a special token are left out, so that no piece is spelled like one. DataError if the words
-    don't support so many pieces, RequestError for a tokenizer that isn't byte-level BPE.
+    ``words`` has a column ``word`` (binary: UTF-8, as ``splitting`` says) and ``count`` (int64). Words that hold
+    the text of an added token are left out, so that no piece is spelled like one. DataError if the words don't support
+    so many pieces, RequestError for a tokenizer that isn't byte-level BPE.
     """
     description = tokenizer.describe()
-    if not is_byte_level(description):
-        raise RequestError("only a byte-level BPE tokenizer can learn more pieces")
+    _refuse_others(description)
     if extra < 1:
         raise RequestError("extra must be at least one piece")
     entries = numbered(description)
@@ -50,11 +56,35 @@ def learn_extension(
     learner = Learner.of_pieces(ids, offsets, counts, pieces)
     try:
         learner.run(len(pieces) + extra, min_frequency, max_token_length, report)
-    except DataError as error:
-        raise DataError(f"the words don't hold {extra} more pieces ({error})") from None
-    learned = learner.vocabulary(tuple(entries[i] for i, piece in enumerate(pieces) if piece is None))
+    except DataError:
+        number = len(learner.vocabulary().pieces) - len(pieces)
+        raise DataError(f"the words hold only {number:,} more pieces of {extra:,}; ask for fewer") from None
+    learned = learner.vocabulary()
     _append(description, entries, learned.pieces[len(pieces) :], learned.merges)
     return rebuilt(tokenizer, description)
+
+
+def splitting(tokenizer: Tokenizer) -> tuple[Mapping[str, Any], bool]:
+    """How words are cut for ``learn_extension``: a pre-tokenizer that Splitter compiles, and whether text is composed
+    (NFC) first. RequestError for a tokenizer that can't learn more pieces."""
+    description = tokenizer.describe()
+    _refuse_others(description)
+    normalizer = description["normalizer"]
+    steps = [] if normalizer is None else normalizer.get("normalizers", [normalizer])
+    if steps not in ([], [{"type": "NFC"}]):
+        kinds = ", ".join(str(step["type"]) for step in steps)
+        raise RequestError(f"more pieces are learned only where text is kept or composed (NFC), not by {kinds}")
+    pre_tokenizer: Mapping[str, Any] = description["pre_tokenizer"] or {}
+    try:
+        Splitter.parse(pre_tokenizer)
+    except CannotCompileError as error:
+        raise RequestError(f"this tokenizer's split can't be compiled, so no pieces are learned: {error}") from None
+    return pre_tokenizer, bool(steps)
+
+
+def _refuse_others(description: Mapping[str, Any]) -> None:
+    if not is_byte_level(description):
+        raise RequestError("only a byte-level BPE tokenizer can learn more pieces")
 
 
 def is_byte_level(description: Mapping[str, Any]) -> bool:
@@ -66,15 +96,16 @@ def is_byte_level(description: Mapping[str, Any]) -> bool:
 def _segmented(tokenizer: Tokenizer, words: pa.Table, special: Iterable[str]) -> tuple[Any, Any, Any]:
     """Words as the tokenizer's pieces: ids int32, where each word starts and ends int64 (words + 1,), counts int64."""
     model = tokenizer.backend.model
-    hidden = [content.encode() for content in special if content]
-    ids: list[int] = []
-    offsets, counts = [0], []
-    for word, count in zip(words["word"].to_pylist(), words["count"].to_pylist(), strict=True):
-        if not word or any(content in word for content in hidden):
-            continue
-        ids += [token.id for token in model.tokenize(spell(word))]
-        offsets.append(len(ids))
-        counts.append(count)
+    hidden = re.compile(b"|".join(re.escape(content.encode()) for content in sorted(special) if content) or b"(?!)")
+    ids, offsets, counts = array("i"), array("q", [0]), array("q")
+    for batch in words.to_batches(max_chunksize=_AT_ONCE):
+        pairs: Iterator[tuple[Any, Any]] = zip(batch["word"].to_pylist(), batch["count"].to_pylist(), strict=True)
+        for word, count in pairs:
+            if not word or hidden.search(word):
+                continue
+            ids.extend(token.id for token in model.tokenize(spell(word)))
+            offsets.append(len(ids))
+            counts.append(count)
     if not counts:
         raise DataError("there are no words to learn from")
     return np.array(ids, np.int32), np.array(offsets, np.int64), np.array(counts, np.int64)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from groundup.base.errors import DataError, RequestError
-from groundup.text.adopt.ranks import looks_like_ranks, read_json_file
+from groundup.text.adopt.ranks import looks_like_ranks
 
 _IN_FOLDERS: Final = ("tokenizer.json", "tekken.json", "tokenizer.model", "encoder.json", "vocab.json")
 _ENDINGS: Final = (".model", ".tiktoken")
@@ -109,7 +110,7 @@ def read_config(folder: Path) -> TokenizerConfig:
 def _chat_template(folder: Path, said: Any) -> str | None:
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        return read_text_file(path)
     old = folder / "chat_template.json"
     if said is None and old.is_file():
         said = read_json_file(old)
@@ -118,6 +119,24 @@ def _chat_template(folder: Path, said: Any) -> str | None:
         named = {str(one.get("name")): one.get("template") for one in said if isinstance(one, Mapping)}
         said = named.get("default")
     return said if isinstance(said, str) else None
+
+
+def read_json_file(path: Path) -> Any:
+    """A JSON file; DataError if it can't be read."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, OSError, RecursionError) as error:
+        raise DataError(f"{path.name} is not readable JSON: {error}") from None
+
+
+def read_text_file(path: Path) -> str:
+    """A text file; DataError if it can't be read or is no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except ValueError:
+        raise DataError(f"{path.name} is not UTF-8 text") from None
+    except OSError as error:
+        raise DataError(f"{path.name} can't be read: {error.strerror}") from None
 
 
 def _content(token: Any) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import tokenizers
 
+from groundup.base.errors import DataError
 from groundup.text.adopt.ranks import Ranks
 from groundup.text.adopt.splits import Split
 
@@ -19,13 +20,19 @@ Encode = Callable[[str], list[int]]
 
 
 def by_tiktoken(ranks: Ranks, split: Split) -> Encode | None:
-    """tiktoken with these ranks and this split, special tokens taken as text; None if it isn't installed."""
+    """tiktoken with these ranks and this split, special tokens taken as text; None if it isn't installed.
+
+    DataError if it can't read the split.
+    """
     try:
         import tiktoken
     except ImportError:
         return None
     pieces = dict(ranks.ranks)
-    encoding = tiktoken.Encoding("adopted", pat_str=split.pattern, mergeable_ranks=pieces, special_tokens={})
+    try:
+        encoding = tiktoken.Encoding("adopted", pat_str=split.pattern, mergeable_ranks=pieces, special_tokens={})
+    except ValueError as error:
+        raise DataError(f"tiktoken can't split text by {split.pattern[:80]!r}: {_line(error)}") from None
 
     def encode(text: str) -> list[int]:
         composed = unicodedata.normalize("NFC", text) if split.nfc else text
@@ -35,12 +42,15 @@ def by_tiktoken(ranks: Ranks, split: Split) -> Encode | None:
 
 
 def by_sentencepiece(data: bytes) -> Encode | None:
-    """SentencePiece with this model; None if it isn't installed."""
+    """SentencePiece with this model; None if it isn't installed, DataError if it can't read the model."""
     try:
         import sentencepiece
     except ImportError:
         return None
-    processor: Any = sentencepiece.SentencePieceProcessor(model_proto=data)
+    try:
+        processor: Any = sentencepiece.SentencePieceProcessor(model_proto=data)
+    except RuntimeError as error:
+        raise DataError(f"sentencepiece can't read the model: {_line(error)}") from None
 
     def encode(text: str) -> list[int]:
         ids: list[int] = processor.encode(text)
@@ -61,3 +71,7 @@ def by_tokenizers(path: Path) -> Encode:
         return ids
 
     return encode
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from groundup.base.errors import DataError, RequestError
@@ -82,20 +80,25 @@ def _tekken_special() -> dict[str, int]:
     return {name: index for index, name in enumerate(names.split())}
 
 
-def read_gpt2(encoder: Mapping[str, Any], merges: str) -> Ranks:
-    """GPT-2's two files. Entries that are neither bytes nor made by a merge are special tokens."""
+def read_gpt2(encoder: Any, merges: str) -> Ranks:
+    """GPT-2's two files: the vocabulary as JSON says it, and the merges.
+
+    Entries that are neither bytes nor made by a merge are special tokens.
+    """
     lines = [line for line in merges.split("\n") if line and not line.startswith("#version")]
     pairs_ = [tuple(line.split(" ")) for line in lines]
     if any(len(pair) != 2 for pair in pairs_):
         bad = next(line for line in lines if len(line.split(" ")) != 2)
         raise DataError(f"a merge must be two pieces with a blank between them, not {bad[:40]!r}")
+    if not isinstance(encoder, Mapping) or not all(isinstance(index, int) for index in encoder.values()):
+        raise DataError("the vocabulary must be a JSON object of pieces and their ids")
     listed = [(left, right) for left, right in pairs_]
     made = {left + right for left, right in listed} | set(ALPHABET)
     lost = next((piece for piece in made if piece not in encoder), None)
     if lost is not None:
         raise DataError(f"the piece {lost[:40]!r} has no id: the two files don't belong together")
-    found = {_bytes_of(piece): int(encoder[piece]) for piece in made}
-    special = {piece: int(index) for piece, index in encoder.items() if piece not in made}
+    found = {_bytes_of(piece): encoder[piece] for piece in made}
+    special = {piece: index for piece, index in encoder.items() if piece not in made}
     ranks = _checked(found, special)
     return Ranks(ranks.ranks, special, merges=listed)
 
@@ -198,11 +201,3 @@ def looks_like_ranks(data: bytes) -> bool:
         return bool(base64.b64decode(spelled, validate=True)) and rank.isdigit()
     except (ValueError, binascii.Error):
         return False
-
-
-def read_json_file(path: Path) -> Any:
-    """A JSON file; DataError if it can't be read."""
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path.name} is not readable JSON: {error}") from None

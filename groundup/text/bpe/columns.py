@@ -38,8 +38,3 @@ def _texts(array: Any) -> Texts:
         offsets[:] = np.frombuffer(bounds, width, len(array) + 1, array.offset * width.itemsize)
     # Kernels are compiled for read-only bytes, which a buffer of Arrow always gives.
     return Texts(np.frombuffer(data if data is not None and data.size else b"\0", np.uint8), offsets)
-
-
-def text_of(data: bytes) -> Texts:
-    """One row of UTF-8."""
-    return Texts(np.frombuffer(data or b"\0", np.uint8), np.array([0, len(data)], np.int64))

@@ -75,11 +75,6 @@ class FastEncoder:
         """Memory of what is remembered, now."""
         return self._table.nbytes + self._ids.nbytes
 
-    def forget(self) -> None:
-        """Forget all pieces."""
-        with self._lock:
-            self._clear()
-
     def leaves_out(self, texts: Any) -> NDArray[np.bool_]:
         """Rows that only the library can encode: in another form than NFC, with added tokens, or with bytes unknown."""
         return self._left_out.rows(texts)
@@ -135,12 +130,12 @@ class FastEncoder:
 
     def _make_room(self, size: int) -> None:
         if self.nbytes > self._limit // 2:  # what grows, doubles
-            self._clear()
+            self._forget()
         if self._used[0] + size > len(self._ids):
             self._ids = np.concatenate([self._ids, np.empty_like(self._ids)])
         self._table.make_room(size)
 
-    def _clear(self) -> None:
+    def _forget(self) -> None:
         self._table.clear()
         self._ids = np.empty(_FIRST_IDS, np.uint32)
         self._used[0] = 0

@@ -14,22 +14,30 @@ from groundup.base.errors import missing_extra
 
 try:
     import numba
-    from numba.core.options import DefaultOptions
 except ImportError:
     raise missing_extra("numba", "tokenize") from None
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# The option is numba's own and not in its documentation: where it isn't known, the kernels are only slower.
-_COUNTED: Final[dict[str, Any]] = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
+
+def _uncounted() -> dict[str, Any]:
+    """The option is numba's own and not in its documentation: where it isn't known, the kernels are only slower."""
+    try:
+        from numba.core.options import DefaultOptions
+    except ImportError:
+        return {}
+    return {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
+
+
+_UNCOUNTED: Final = _uncounted()
 _njit: Final[Any] = numba.njit
 
 
 def kernel(function: F) -> F:
     """Compile a function that allocates nothing."""
-    return cast(F, _njit(cache=True, nogil=True, **_COUNTED)(function))
+    return cast(F, _njit(cache=True, nogil=True, **_UNCOUNTED)(function))
 
 
 def inlined(function: F) -> F:
     """The same, and put it where it is called."""
-    return cast(F, _njit(cache=True, nogil=True, inline="always", **_COUNTED)(function))
+    return cast(F, _njit(cache=True, nogil=True, inline="always", **_UNCOUNTED)(function))

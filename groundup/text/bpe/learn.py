@@ -20,17 +20,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from groundup.base.errors import DataError, RequestError, missing_extra
+from groundup.base.errors import DataError, RequestError
+from groundup.text.bpe import learn_kernels as kernels
+from groundup.text.bpe import learn_tables as tables
 from groundup.text.bpe.byte_level import ALPHABET, spell, unspell
-
-try:
-    from groundup.text.bpe import learn_kernels as kernels
-    from groundup.text.bpe import learn_tables as tables
-    from groundup.text.bpe.learn_kernels import Pieces, Text
-    from groundup.text.bpe.learn_tables import Pairs, Queue
-except ModuleNotFoundError:
-    raise missing_extra("numba", "tokenize") from None
-
+from groundup.text.bpe.learn_kernels import Pieces, Text
+from groundup.text.bpe.learn_tables import Pairs, Queue
 
 BYTES_A_POSITION: Final = 24
 BYTES_A_WORD: Final = 34
@@ -80,21 +75,24 @@ def learn(
     vocab_size: int,
     *,
     special_tokens: Sequence[str] = (),
+    num_reserved: int = 0,
     min_frequency: int = 0,
     max_token_length: int | None = None,
     report: Report | None = None,
 ) -> Vocabulary:
-    """Learn merges until there are ``vocab_size`` entries, special tokens and the 256 bytes among them.
+    """Learn merges until there are ``vocab_size`` entries, special tokens, the 256 bytes and reserved ones among them.
 
     ``words`` has a column ``word`` (binary: UTF-8, as the splitter cut it) and ``count`` (int64). A pair that stands
     less than ``min_frequency`` times is not joined. ``max_token_length`` is that of the library: a pair is not
-    considered once it has as many bytes, pairs of single bytes always are. DataError if the words don't support so
-    many entries; RequestError if there is no room for the bytes.
+    considered once it has as many bytes, pairs of single bytes always are. The last ``num_reserved`` ids are left for
+    others. DataError if the words don't support so many entries; RequestError if there is no room for the bytes.
     """
     special = tuple(special_tokens)
-    least = len(special) + 256
+    least = len(special) + 256 + num_reserved
     if vocab_size < least:
-        raise RequestError(f"vocab_size is {vocab_size}; {len(special)} special tokens and 256 bytes need {least}")
+        raise RequestError(
+            f"vocab_size is {vocab_size}; {len(special) + num_reserved} special tokens and 256 bytes need {least}"
+        )
     pieces: list[bytes | None] = [unspell(token) for token in special]
     ids = np.zeros(256, np.int32)
     for byte in sorted(range(256), key=lambda number: ALPHABET[number]):
@@ -105,7 +103,7 @@ def learn(
             pieces.append(bytes([byte]))
     data, offsets, counts = _columns(words)
     learner = Learner.of_bytes(data, offsets, counts, ids, pieces)
-    learner.run(vocab_size, min_frequency, max_token_length, report)
+    learner.run(vocab_size, min_frequency, max_token_length, report, num_reserved=num_reserved)
     return learner.vocabulary(special)
 
 
@@ -115,7 +113,6 @@ class Learner:
     def __init__(self, state: NDArray[np.int64], text: Text, pieces: Pieces) -> None:
         self._state, self._text, self._pieces = state, text, pieces
         self._merges = np.zeros((0, 3), np.int32)
-        self._first = int(state[0])
         self.nbytes = 0
         """The most bytes of arrays that there were at a time."""
 
@@ -129,10 +126,7 @@ class Learner:
         pieces: Sequence[bytes | None],
     ) -> Learner:
         """Word w is ``data[offsets[w]:offsets[w + 1]]``, which isn't empty; ``ids`` (256,) is the id of each byte."""
-        text = _room(np.diff(offsets), counts)
-        state, spelling = _spelling(pieces)
-        kernels.lay_out(data, offsets, ids, text)
-        return cls(state, text, spelling)
+        return cls._of(ids[data], offsets, np.diff(offsets), counts, pieces)
 
     @classmethod
     def of_pieces(
@@ -148,19 +142,38 @@ class Learner:
         """
         sizes = np.array([0 if piece is None else len(piece) for piece in pieces], np.int64)
         before = np.concatenate([[0], np.cumsum(sizes[ids])])
-        text = _room(before[offsets[1:]] - before[offsets[:-1]], counts)
+        return cls._of(ids, offsets, before[offsets[1:]] - before[offsets[:-1]], counts, pieces)
+
+    @classmethod
+    def _of(
+        cls,
+        ids: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        pieces: Sequence[bytes | None],
+    ) -> Learner:
+        text = _room(sizes, counts)
         state, spelling = _spelling(pieces)
-        kernels.lay_out_ids(ids, offsets, spelling, text)
+        kernels.lay_out(ids, offsets, spelling, text)
         return cls(state, text, spelling)
 
     def run(
-        self, vocab_size: int, min_frequency: int = 0, max_token_length: int | None = None, report: Report | None = None
+        self,
+        vocab_size: int,
+        min_frequency: int = 0,
+        max_token_length: int | None = None,
+        report: Report | None = None,
+        *,
+        num_reserved: int = 0,
     ) -> None:
-        """Learn until there are ``vocab_size`` entries; DataError if the words don't support so many."""
+        """Learn until there are ``vocab_size`` entries with those reserved; DataError if the words support fewer."""
         state = self._state
+        wished, vocab_size = vocab_size, vocab_size - num_reserved
         longest = 1 << 62 if max_token_length is None else max_token_length
-        self._pieces = _entries(state, self._pieces, vocab_size)
-        self._merges = np.zeros((max(1, vocab_size), 3), np.int32)
+        most = min(vocab_size, int(state[tables.IDS]) + len(self._text.symbols))  # a new entry takes a place at least
+        self._pieces = _entries(state, self._pieces, most)
+        self._merges = np.zeros((max(1, most), 3), np.int32)
         pairs, queue, positions = self._count()
         events = kernels.Events(np.zeros(1 << 12, np.int64), np.zeros(1 << 12, np.int32))
         while True:
@@ -176,7 +189,7 @@ class Learner:
                 return
             if why == kernels.EXHAUSTED:
                 raise DataError(
-                    f"the corpus supports only {int(state[tables.IDS])} vocabulary entries of {vocab_size}; "
+                    f"the corpus supports only {int(state[tables.IDS]) + num_reserved} vocabulary entries of {wished}; "
                     "lower vocab_size" + (" or min_frequency" if min_frequency > 1 else "")
                 )
             if why == kernels.MORE_EVENTS:

@@ -1,4 +1,4 @@
-"""The loop that learns merges, compiled: flat arrays, 4 bytes a byte of text and about 8 a pair of neighbours.
+"""The loop that learns merges, compiled, over flat arrays; :mod:`.learn` says what they take.
 
 Words lie back to back. A token of n bytes has n places in ``Text.symbols``: its id stands in the first and in the last
 of them, so its neighbours are found without links, for an id tells its length. What lies between is stale, and can't
@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from groundup.text.bpe.jit import inlined, kernel
 from groundup.text.bpe.learn_tables import (
     IDS,
     MERGES,
@@ -82,24 +82,8 @@ _OFFSET: Final = np.uint64(0xCBF29CE484222325)
 _RIGHT: Final = (1 << 32) - 1
 
 
-@numba.njit(cache=True, nogil=True)
-def lay_out(data: Any, offsets: Any, ids_of_bytes: Any, text: Any) -> None:
-    """Fill ``text`` with words of bytes: word w is ``data[offsets[w]:offsets[w + 1]]``, uint8; none is empty."""
-    symbols = text.symbols
-    at = 0
-    symbols[0] = SEPARATOR
-    for word in range(len(offsets) - 1):
-        at += 1
-        text.starts[word] = at
-        for byte in range(offsets[word], offsets[word + 1]):
-            symbols[at] = ids_of_bytes[data[byte]]
-            at += 1
-        symbols[at] = SEPARATOR
-    _blocks(text)
-
-
-@numba.njit(cache=True, nogil=True)
-def lay_out_ids(ids: Any, offsets: Any, pieces: Any, text: Any) -> None:
+@kernel
+def lay_out(ids: Any, offsets: Any, pieces: Any, text: Any) -> None:
     """Fill ``text`` with words of pieces: word w is ``ids[offsets[w]:offsets[w + 1]]``; none is empty."""
     symbols = text.symbols
     at = 0
@@ -117,7 +101,7 @@ def lay_out_ids(ids: Any, offsets: Any, pieces: Any, text: Any) -> None:
     _blocks(text)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _blocks(text: Any) -> None:
     word = 0
     for block in range(len(text.blocks)):
@@ -126,7 +110,7 @@ def _blocks(text: Any) -> None:
         text.blocks[block] = word
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def count_pairs(state: Any, text: Any, pieces: Any, pairs: Any, word: int) -> int:
     """Count the pairs of words from ``word`` on; the first word for which the table may lack room, or their number.
 
@@ -154,7 +138,7 @@ def count_pairs(state: Any, text: Any, pieces: Any, pairs: Any, word: int) -> in
     return word
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def fill_queue(state: Any, text: Any, pieces: Any, pairs: Any, queue: Any, positions: Any) -> None:
     """After ``count_pairs``: put every pair into the queue with its positions, ascending."""
     start = 0
@@ -181,7 +165,7 @@ def fill_queue(state: Any, text: Any, pieces: Any, pairs: Any, queue: Any, posit
     pairs.fresh[:] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def add_spelling(pieces: Any, number: int) -> int:
     """Look up the spelling of id ``number``, which stands behind those of the others; the id that has it, or
     ``number``, which has it from now on."""
@@ -205,7 +189,7 @@ def add_spelling(pieces: Any, number: int) -> int:
     return number
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _joined(state: Any, pieces: Any, left: int, right: int) -> int:
     """The id of two pieces joined: a new one, unless there is one that is spelt like it."""
     number, at = state[IDS], state[SPELT]
@@ -221,7 +205,7 @@ def _joined(state: Any, pieces: Any, left: int, right: int) -> int:
     return found
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _weight(text: Any, position: int) -> int:
     word = text.blocks[position >> BLOCK]
     while word + 1 < len(text.starts) and text.starts[word + 1] <= position:
@@ -229,14 +213,14 @@ def _weight(text: Any, position: int) -> int:
     return text.weights[word]  # type: ignore[no-any-return]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _lose(pairs: Any, left: int, right: int, weight: int) -> None:
     slot = find(pairs.keys, key_of(left, right))
     if pairs.keys[slot] != -1:  # pairs that would be too long were never counted
         pairs.counts[slot] -= weight
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _gain(state: Any, pairs: Any, events: Any, number: int, left: int, right: int, weight: int, position: int) -> None:
     key = key_of(left, right)
     slot = find(pairs.keys, key)
@@ -249,7 +233,7 @@ def _gain(state: Any, pairs: Any, events: Any, number: int, left: int, right: in
     events.positions[number] = position
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _join_all(
     state: Any, text: Any, pieces: Any, pairs: Any, places: Any, left: int, right: int, new: int, longest: int,
     events: Any,
@@ -285,7 +269,7 @@ def _join_all(
     return number
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _store(state: Any, pairs: Any, queue: Any, positions: Any, events: Any, number: int) -> None:
     """Put the pairs of ``number`` events into the queue, each with its positions in their order.
 
@@ -308,7 +292,7 @@ def _store(state: Any, pairs: Any, queue: Any, positions: Any, events: Any, numb
         pairs.fresh[events.slots[event]] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def merge(
     state: Any, text: Any, pieces: Any, pairs: Any, queue: Any, positions: Any, events: Any, merges: Any,
     vocab_size: int, min_frequency: int, longest: int, most: int,
@@ -361,7 +345,7 @@ def merge(
     return PAUSED
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def count_live(state: Any, pairs: Any, queue: Any) -> int:
     """Take what has no count left out of the queue; how many positions the others have."""
     total = 0
@@ -376,7 +360,7 @@ def count_live(state: Any, pairs: Any, queue: Any) -> int:
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def sweep(state: Any, text: Any, pieces: Any, queue: Any, positions: Any, kept: Any) -> None:
     """Move the positions at which pairs still stand into ``kept``."""
     symbols, bounds = text.symbols, pieces.bounds

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from groundup.text.bpe.jit import inlined, kernel
 
 # What ``state``, int64, holds.
 IDS: Final = 0
@@ -45,12 +46,12 @@ _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _HALF: Final = np.uint64(32)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def key_of(left: int, right: int) -> Any:
     return np.int64(left) << 32 | np.int64(right)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def find(keys: Any, key: int) -> int:
     """The slot of a pair, or the free one where it belongs."""
     mask = len(keys) - 1
@@ -60,7 +61,7 @@ def find(keys: Any, key: int) -> int:
     return at  # type: ignore[return-value]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def rehash(old: Any, new: Any) -> int:
     """Move the pairs that there still are into a larger table; how many."""
     moved = 0
@@ -74,12 +75,12 @@ def rehash(old: Any, new: Any) -> int:
     return moved
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _before(count: int, key: int, other_count: int, other_key: int) -> bool:
     return count > other_count or (count == other_count and key < other_key)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def push(state: Any, queue: Any, count: int, key: int, start: int, size: int) -> None:
     at = state[QUEUED]
     state[QUEUED] += 1
@@ -92,7 +93,7 @@ def push(state: Any, queue: Any, count: int, key: int, start: int, size: int) ->
     _put(queue, at, count, key, start, size)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _move(queue: Any, source: int, target: int) -> None:
     queue.counts[target] = queue.counts[source]
     queue.keys[target] = queue.keys[source]
@@ -100,7 +101,7 @@ def _move(queue: Any, source: int, target: int) -> None:
     queue.sizes[target] = queue.sizes[source]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _put(queue: Any, at: int, count: int, key: int, start: int, size: int) -> None:
     queue.counts[at] = count
     queue.keys[at] = key
@@ -108,7 +109,7 @@ def _put(queue: Any, at: int, count: int, key: int, start: int, size: int) -> No
     queue.sizes[at] = size
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def sink(state: Any, queue: Any, count: int, key: int, start: int, size: int) -> None:
     """Put an item where the first one was."""
     number, at = state[QUEUED], 0
@@ -127,7 +128,7 @@ def sink(state: Any, queue: Any, count: int, key: int, start: int, size: int) ->
     _put(queue, at, count, key, start, size)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def pop(state: Any, queue: Any) -> None:
     state[QUEUED] -= 1
     last = state[QUEUED]

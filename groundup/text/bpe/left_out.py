@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from groundup.text.bpe.byte_level import ALPHABET
 from groundup.text.bpe.columns import Texts, chunks
+from groundup.text.bpe.members import NUM_CODES
 from groundup.text.bpe.pattern import CannotCompileError
 from groundup.text.bpe.split_kernels import bytes_of_rows, worst_of_rows
 
@@ -25,7 +26,6 @@ PLAIN, IN_CONTEXT, UNKNOWN = range(3)
 
 _MAX_NEEDLES: Final = 200
 _PREFIX: Final = 4
-_NUM_CODES: Final = 0x110000
 _OF_UTF8: Final = (*range(0xC0), *range(0xC2, 0xF5))
 """The bytes that occur in UTF-8."""
 
@@ -74,7 +74,7 @@ class LeftOut:
             if not pa.types.is_large_string(texts.type):
                 texts = texts.cast(pa.large_string())
             found = pc.fill_null(pc.match_substring_regex(texts, self._pattern), False)
-            out |= np.asarray(found.to_numpy(zero_copy_only=False) if isinstance(found, pa.Array) else found.to_numpy())
+            out |= np.asarray(found, np.bool_)
         return out
 
 
@@ -114,7 +114,7 @@ def _nfc_table() -> NDArray[np.uint8]:
 
     Below U+0300 nothing is decomposed, reordered or joined to what stands before it.
     """
-    table = np.full(_NUM_CODES, UNKNOWN, np.uint8)
+    table = np.full(NUM_CODES, UNKNOWN, np.uint8)
     table[:0x300] = PLAIN
     for start, end in ((0x300, 0x34000), (0xE0000, 0xE1000)):
         for code in range(start, end):

@@ -69,6 +69,7 @@ _CLASS_ESCAPES: Final = "sSdDwW"
 _PROPERTY: Final = re.compile(r"\\[pP]\{\^?[A-Za-z_ ]+\}")
 _INTERVAL: Final = re.compile(r"\{(\d*)(,?)(\d*)\}")
 _MAX_REPEAT: Final = 100
+_MAX_DEPTH: Final = 50
 _JOINED: Final = ("ff", "fi", "fl", "st", "ss")
 """Pairs of letters that some single character folds to, such as ß: Oniguruma then matches one for two."""
 _LAST_ASKED: Final = 0x3FFFF
@@ -90,6 +91,7 @@ class _Parser:
     def __init__(self, source: str) -> None:
         self.source = source
         self.at = 0
+        self.depth = 0
 
     def choice(self, folded: bool) -> Node:
         options = [self.sequence(folded)]
@@ -181,7 +183,11 @@ class _Parser:
         self.at += len(opening)
         if folded:
             raise CannotCompileError("a group in one regardless of case")
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise CannotCompileError("groups too deep within each other")
         inside = self.choice(opening == "(?i:")
+        self.depth -= 1
         if not self.next_is(")"):
             raise CannotCompileError("unbalanced brackets")
         self.at += 1

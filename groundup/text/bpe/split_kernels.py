@@ -8,14 +8,13 @@ automata) says of each of these pieces whether it is text to keep.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from groundup.text.bpe.jit import inlined, kernel
-
-_NUM_CODES: Final = 0x110000
+from groundup.text.bpe.members import NUM_CODES
 
 
 class Split(NamedTuple):
@@ -55,7 +54,7 @@ def decode(data: Any, at: int, end: int) -> Any:
 @inlined
 def match_end(data: Any, at: int, end: int, number: int, classes: Any, entries: Any, block: int, width: int) -> int:
     """Where the match of automaton ``number`` that begins at ``at`` ends; -1 without one."""
-    every = np.uint64(number * _NUM_CODES)
+    every = np.uint64(number * NUM_CODES)
     state = np.uint64(number * block)
     matched = -1
     while at < end:

@@ -66,18 +66,11 @@ class Splitter:
             stages.append(Stage(compile_pattern(r"[\s\S]+")))  # the whole text is one piece
         return cls(tuple(stages), prefix_space)
 
-    @classmethod
-    def of(cls, description: Mapping[str, Any] | None) -> Splitter | None:
-        """As :meth:`parse`; None if it can't be."""
-        try:
-            return cls.parse(description)
-        except CannotCompileError:
-            return None
-
     def prepared(self, texts: Any) -> Any:
         """The column as it is split: with a space in front of each row, if the tokenizer adds one."""
         if not self.prefix_space:
             return texts
+        texts = texts.cast(pa.large_string())
         empty, space = pa.scalar("", texts.type), pa.scalar(" ", texts.type)
         has_one = pc.or_(pc.starts_with(texts, " "), pc.equal(texts, empty))
         return pc.binary_join_element_wise(pc.if_else(has_one, empty, space), texts, empty)

@@ -35,7 +35,6 @@ _LONG_MARK: Final = np.uint64(0xFF << 56)
 _ENTRY: Final = np.uint64((1 << 56) - 1)
 _TOP: Final = np.uint64(56)
 _FREE: Final = np.uint64(0)
-_ONE: Final = np.uint64(1)
 # Odd multipliers: the golden ratio's, and two of splitmix64 (Steele et al. 2014).
 _MIX0: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX1: Final = np.uint64(0xBF58476D1CE4E5B9)

@@ -62,10 +62,10 @@ class WordCounter:
         if total > _MOST_BYTES:
             raise ResourceError(f"{len(self):,} words in memory are too many for one table; count less text at a time")
         slots = np.empty(len(self), np.int64)
-        data = np.empty(total, np.uint8)
-        offsets = np.zeros(len(self) + 1, np.int32)
+        data: Any = np.empty(total, np.uint8)
+        offsets: Any = np.zeros(len(self) + 1, np.int32)
         read_keys(self._table.table, slots, data, offsets)
-        words = pa.Array.from_buffers(_BINARY, len(self), [None, _buffer(offsets), _buffer(data)])
+        words = pa.Array.from_buffers(_BINARY, len(self), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
         counts = pa.array(self._table.table.slots[slots, 2].astype(np.int64))
         order = pc.sort_indices(words)
         return pa.Table.from_arrays([words.take(order), counts.take(order)], schema=WORDS)
@@ -73,7 +73,3 @@ class WordCounter:
     def clear(self) -> None:
         """Forget all words, and give the memory back."""
         self._table.clear()
-
-
-def _buffer(array: Any) -> pa.Buffer:
-    return pa.py_buffer(array)

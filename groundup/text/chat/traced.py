@@ -52,13 +52,13 @@ class Shadow:
     def cover(self, value: Any, plain: Mapping[str, frozenset[str]]) -> Any:
         """A copy of JSON-like data with all strings hidden, keys too; DataError for text that isn't Unicode.
 
-        ``plain`` names keys, and the values of each that are known words and stay as they are.
+        ``plain`` names keys that stay as they are, and the values of each that are known words and do so too.
         """
         if isinstance(value, str):
             return self.hide(checked(value))
         if isinstance(value, Mapping):
             return {
-                self.cover(key, {}): item
+                key if key in plain else self.cover(key, {}): item
                 if isinstance(item, str) and item in plain.get(str(key), ())
                 else self.cover(item, {})
                 for key, item in value.items()

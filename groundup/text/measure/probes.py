@@ -67,6 +67,11 @@ class Probe(NamedTuple):
     tokens: int
     same: bool
 
+    @property
+    def bytes_per_token(self) -> float:
+        """Compression; 0 where the tokenizer knows nothing of the text."""
+        return self.bytes / self.tokens if self.tokens else 0.0
+
 
 WHITESPACE: Final = (
     ("1 space", "a b"),

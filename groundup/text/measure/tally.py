@@ -40,14 +40,14 @@ class Encoder(Protocol):
 
 @dataclass
 class Tally:
-    """Sums over the texts of a group. ``words`` are characters where ``spaced`` is False."""
+    """Sums over the texts of a group. ``signs`` of its ``words`` are characters: where words don't stand apart."""
 
     documents: int = 0
     bytes: int = 0
     chars: int = 0
     tokens: int = 0
     words: int = 0
-    spaced: bool = True
+    signs: int = 0
 
     @property
     def bytes_per_token(self) -> float:
@@ -59,9 +59,15 @@ class Tally:
         """Fertility: tokens a word, or a character where words don't stand apart; 0 without words."""
         return self.tokens / self.words if self.words else 0.0
 
-    def add(self, size: int, chars: int, tokens: int, words: int) -> None:
-        """Count one text."""
-        self.merge(Tally(1, size, chars, tokens, words))
+    @property
+    def counts_words(self) -> bool:
+        """Whether ``words`` are words in all texts; a group may have characters in some, or in all."""
+        return not self.signs
+
+    @property
+    def counts_both(self) -> bool:
+        """Whether ``words`` are words in some texts and characters in others: then fertility says nothing."""
+        return 0 < self.signs < self.words
 
     def merge(self, other: Tally) -> None:
         """Count another group's texts too."""
@@ -70,6 +76,7 @@ class Tally:
         self.chars += other.chars
         self.tokens += other.tokens
         self.words += other.words
+        self.signs += other.signs
 
 
 @dataclass
@@ -89,9 +96,12 @@ class Measured:
     spaced: Tally = field(default_factory=Tally)
 
     def premiums(self) -> dict[str, float]:
-        """Tokens for an equal number of bytes, or for the same content where it is parallel, over the fewest."""
+        """Tokens for an equal number of bytes, or for the same content where it is parallel, over the fewest.
+
+        A language of which the tokenizer knows nothing is no measure for the others.
+        """
         costs = self.costs()
-        least = min(costs.values(), default=0.0)
+        least = min(filter(None, costs.values()), default=0.0)
         return {name: cost / least for name, cost in costs.items()} if least else {}
 
     def costs(self) -> dict[str, float]:
@@ -131,7 +141,7 @@ def measure(
                 tally = found.others.setdefault(name, Tally())
                 counts = map(len, encoded if other is tokenizer else other.encode_batch(texts))
                 for text, tokens in zip(texts, counts, strict=True):
-                    tally.add(len(text.encode()), len(text), tokens, 0)
+                    tally.merge(Tally(1, len(text.encode()), len(text), tokens))
     return found
 
 
@@ -141,17 +151,17 @@ _NONE: Final = Tally()
 def _count(found: Measured, row: Mapping[str, Any], text: str, tokens: int) -> None:
     language = str(row.get("language") or UNLABELLED)
     script = script_of(language, text)
-    spaced = script not in UNSPACED
-    counts = (len(text.encode()), len(text), tokens, count_words(text, script))
+    words = count_words(text, script)
+    one = Tally(1, len(text.encode()), len(text), tokens, words, words if script in UNSPACED else 0)
     for group, name in (
         (found.by_language, language),
         (found.by_script, script),
         (found.by_source, str(row.get("source") or "")),
     ):
-        group.setdefault(name, Tally(spaced=spaced)).add(*counts)
-    found.all.add(*counts)
-    if spaced:
-        found.spaced.add(*counts)
+        group.setdefault(name, Tally()).merge(one)
+    found.all.merge(one)
+    if script not in UNSPACED:
+        found.spaced.merge(one)
     if content := row.get("content"):
         by = found.parallel.setdefault(str(content), {})
         by[language] = by.get(language, 0) + tokens

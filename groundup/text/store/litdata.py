@@ -92,5 +92,5 @@ def read(folder: Path) -> Iterator[tuple[str, Ids]]:
                 raise DataError(f"{path} is clipped, or damaged")
             for start, end in pairwise(places.tolist()):
                 yield "", np.frombuffer(raw[start:end], dtype)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder} is not a readable litdata folder: {error}") from None

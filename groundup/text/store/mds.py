@@ -88,7 +88,7 @@ def read(folder: Path) -> Iterator[tuple[str, Ids]]:
             if places[-1] != len(raw) or (np.diff(places.astype(np.int64)) < 0).any():
                 raise DataError(f"{path} is clipped, or damaged")
             yield from _samples(raw, places.tolist(), shard)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DataError(f"{folder} is not a readable MDS folder: {error}") from None
 
 
@@ -105,6 +105,8 @@ def _samples(raw: bytes, places: list[int], shard: dict[str, Any]) -> Iterator[t
     if kind != _TOKENS:
         raise DataError(f"the column 'tokens' is {kind}, not {_TOKENS}")
     dtype, _, shape = rest.partition(":")
+    if dtype and np.dtype(dtype).kind not in "iu":
+        raise DataError(f"the column 'tokens' is of {dtype}, not of whole numbers")
     for start, end in pairwise(places):
         sample, at, sizes = raw[start:end], 0, []
         for size in fixed:
@@ -112,6 +114,8 @@ def _samples(raw: bytes, places: list[int], shard: dict[str, Any]) -> Iterator[t
                 size, at = int.from_bytes(sample[at : at + 4], "little"), at + 4
             sizes.append(size)
         ends = np.cumsum([at, *sizes]).tolist()
+        if ends[-1] != len(sample):
+            raise DataError(f"a sample has {len(sample)} bytes, its columns {ends[-1]}: it is damaged")
         columns = {name: sample[a:b] for name, a, b in zip(names, ends[:-1], ends[1:], strict=True)}
         yield columns.get("id", b"").decode(), _array(columns["tokens"], dtype, bool(shape))
 
@@ -121,5 +125,8 @@ def _array(raw: bytes, dtype: str, shaped: bool) -> Ids:
         return np.frombuffer(raw, dtype)
     if not dtype:
         raise DataError("the column 'tokens' has no fixed type")
-    width = np.dtype(_SHAPES[raw[0] % 4]).itemsize
-    return np.frombuffer(raw, dtype, offset=1 + width * (raw[0] // 4))
+    sizes = np.frombuffer(raw, _SHAPES[raw[0] % 4], raw[0] // 4, 1)
+    ids = np.frombuffer(raw, dtype, offset=1 + sizes.nbytes)
+    if len(ids) != int(sizes.prod(dtype=np.uint64)):
+        raise DataError(f"an array of {len(ids)} ids says that it has the shape {sizes.tolist()}: it is damaged")
+    return ids

@@ -23,7 +23,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,7 +79,9 @@ class Order:
         return ranges(first, counts), np.repeat(np.arange(len(rows)), counts)
 
     def tokens_of(self, rows: Numbers) -> int:
-        """How many tokens stand in these rows, padding left out."""
+        """How many tokens stand in these rows, padding left out; back to back there is none."""
+        if self.packing == "concat":
+            return len(rows) * self.seq_len
         chosen, _ = self.segments(rows)
         return int(self.lengths[chosen].sum(dtype=np.int64))
 
@@ -148,13 +149,8 @@ def shuffled(keys: Keys, seed: int, epoch: int) -> Numbers:
     return np.argsort(hashed(keys, derive(seed, "order", epoch)), kind="stable")
 
 
-def shuffled_rows(rows: int, epochs: int, seed: int) -> npt.NDArray[np.int32]:
-    """Another order of rows than the recorded one, for each epoch: int32 (epochs, rows)."""
-    return np.stack([row_order(rows, seed, epoch) for epoch in range(epochs)]).astype(np.int32)
-
-
 def row_order(rows: int, seed: int, epoch: int) -> Numbers:
-    """Another order of the rows of one epoch: int64 (rows,)."""
+    """Another order of the rows of one epoch than the recorded one: int64 (rows,)."""
     return shuffled(np.arange(1, rows + 1, dtype=np.uint64) * _GAMMA, seed, epoch)
 
 
@@ -208,12 +204,14 @@ def joined(epochs: Sequence[Packed], seq_len: int, packing: Packing = "concat") 
 def epochs_of(
     offsets: Numbers, keys: Keys, *, seq_len: int, epochs: int, seed: int, packing: Packing, chunk: int = 0
 ) -> Iterator[Packed]:
-    """The rows of each epoch, one epoch in memory at a time: about 50 bytes a piece."""
+    """The rows of each epoch, one epoch in memory at a time: up to 160 bytes a piece while it is made."""
+    pack = concatenate if packing == "concat" else fit_best
     for epoch in range(epochs):
         pieces = Pieces.cut(offsets, keys, chunk or seq_len, seed, epoch)
         chosen = shuffled(pieces.keys, seed, epoch)
-        pack = concatenate if packing == "concat" else fit_best
-        yield pack(pieces.starts[chosen], pieces.lengths[chosen], seq_len)
+        starts, lengths = pieces.starts[chosen], pieces.lengths[chosen]
+        del pieces, chosen  # packing takes more than these
+        yield pack(starts, lengths, seq_len)
 
 
 def write(folder: Path, epochs: Iterator[Packed], seq_len: int, packing: Packing, about: dict[str, Any]) -> None:
@@ -257,8 +255,3 @@ class _Column:
     def _header(self) -> None:
         text = f"{{'descr': '{self._dtype.str}', 'fortran_order': False, 'shape': ({self._length},), }}"
         self._handle.write(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n")
-
-
-def from_bytes(raw: bytes) -> Any:
-    """An array of a ``.npy`` file that was fetched."""
-    return np.load(BytesIO(raw))

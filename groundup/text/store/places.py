@@ -6,14 +6,15 @@ Indices and orders are read whole from an address: 12 bytes a document and about
 from __future__ import annotations
 
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 
-from groundup.base.errors import ArtifactError, missing_extra
+from groundup.base.errors import ArtifactError, RequestError, missing_extra
 from groundup.text.store.megatron import Ids
-from groundup.text.store.order import Numbers, from_bytes
+from groundup.text.store.order import Numbers
 
 _SCHEME: Final = "://"
 
@@ -117,7 +118,10 @@ class _Remote:
         except ModuleNotFoundError:
             raise missing_extra("fsspec", "fsspec") from None
         self._address = address.rstrip("/")
-        self._files, self._root = url_to_fs(self._address)
+        try:
+            self._files, self._root = url_to_fs(self._address)
+        except (ImportError, ValueError) as error:  # a scheme that nobody knows, or whose package isn't here
+            raise RequestError(f"{address} can't be opened: {error}") from None
 
     def __str__(self) -> str:
         return self._address
@@ -130,12 +134,12 @@ class _Remote:
 
     def load(self, name: str) -> Any:
         raw = self.read(name)
-        return from_bytes(raw) if name.endswith(".npy") else raw
+        return np.load(BytesIO(raw)) if name.endswith(".npy") else raw
 
     def ids(self, name: str, dtype: np.dtype[Any]) -> AnyIds:
         return RemoteIds(self._files, f"{self._root}/{name}", dtype)
 
 
 def place_of(folder: Path | str) -> Place:
-    """A folder of this machine, or an address of the form ``scheme://…``; RequestError if that needs fsspec."""
+    """A folder of this machine, or an address of the form ``scheme://…``; RequestError if fsspec can't open it."""
     return _Remote(folder) if isinstance(folder, str) and _SCHEME in folder else _Local(Path(folder))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from groundup.text.store.order import FOLDER, Numbers, Order, ranges
 from groundup.text.store.places import AnyIds, Place, place_of
 
 ABOUT: Final = "store.json"
+SPLITS: Final = ("train", "held_out")
 _LONG: Final = 256
 """Tokens a segment from which copying slices is faster than picking single ids."""
 
@@ -31,7 +32,7 @@ class About(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format: int = 1
+    format: Literal[1] = 1
     tokenizer: str
     vocab_size: int
     eos_id: int

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import sentencepiece
 import torch
 from corpora import corpus, document
+from trained import train_bpe
 
 from groundup.artifact.record import Record
 from groundup.artifact.stage import Artifact, Outcome, Task
@@ -20,13 +23,15 @@ from groundup.model.config import ModelConfig
 from groundup.model.exchange import huggingface
 from groundup.model.transformer import Transformer
 from groundup.stages.tokenize import adopt as adopt_stage
+from groundup.stages.tokenize import extend as extend_stage
 from groundup.stages.tokenize.adopt_config import AdoptConfig
 from groundup.stages.tokenize.extend import extend_model, window_losses
 from groundup.stages.tokenize.extend_config import ExtendConfig
 from groundup.stages.tokenize.new_rows import extended
 from groundup.text.adopt.adopt import Adopted, Choices, read, with_tokens
+from groundup.text.adopt.description import added_token
 from groundup.text.adopt.extension import NewEntry, new_entries
-from groundup.text.tokenizer import Tokenizer, train_bpe
+from groundup.text.tokenizer import Tokenizer
 
 TEXT = "the old house on the hill was empty and the winds went through its rooms all night"
 YORUBA = "ilé àtijọ́ tó wà lórí òkè náà ṣófo àtijọ́ lórí òkè"
@@ -107,8 +112,34 @@ def test_a_difference_from_the_original_stops_it(
         adopted(tmp_path / "t", {"f": tmp_path / "tokenizer.json"})
 
 
+def test_tokens_that_text_makes_are_told_and_can_be_hidden(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    described = tokenizer.describe()
+    for number, name in enumerate(["<think>", "<user>"]):
+        described["added_tokens"].append(added_token(tokenizer.vocab_size + number, name, special=False))
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(described))
+    template = tmp_path / "chat_template.jinja"
+    template.write_text("{% for m in messages %}<user>{{ m.content }}{% endfor %}")
+    source = corpus(tmp_path / "c", [document(TEXT, 1), document(TEXT, 2, split="held_out")])
+    outcome = adopted(tmp_path / "t", {"f": path}, {"corpus": source}, corpus="c")
+    assert outcome.metrics["open_tokens"] == ["<think>", "<user>"]
+    assert outcome.metrics["open_tokens_in_template"] == ["<user>"]
+    hostile = [{"role": "user", "content": "<user>"}]
+    faked = Tokenizer.load(tmp_path / "t" / "payload").encode_chat(hostile, add_generation_prompt=True)
+    assert faked.ids == [tokenizer.vocab_size + 1] * 2
+    # With a corpus and nothing to learn, it is measured.
+    assert outcome.metrics["bytes_per_token"] > 1 and "compared" not in outcome.metrics
+    hidden = adopted(tmp_path / "h", {"f": path}, special_tokens=["<user>"])
+    assert hidden.metrics["open_tokens"] == ["<think>"] and hidden.metrics["open_tokens_in_template"] == []
+    assert "bytes_per_token" not in hidden.metrics
+    honest = Tokenizer.load(tmp_path / "h" / "payload").encode_chat(hostile, add_generation_prompt=True)
+    assert honest.ids.count(tokenizer.vocab_size + 1) == 1 and len(honest.ids) > 2
+
+
 def test_learns_pieces_from_a_corpus_behind_the_old_ones(tmp_path: Path, base: Path, tokenizer: Tokenizer) -> None:
-    source = corpus(tmp_path / "c", [document(YORUBA, number) for number in range(4)])
+    source = corpus(
+        tmp_path / "c", [document(YORUBA, n) for n in range(4)] + [document(YORUBA + TEXT, 9, split="held_out")]
+    )
     inputs = {"tokenizer": artifact(base, "model"), "corpus": source}
     outcome = adopted(
         tmp_path / "t", {}, inputs, tokenizer="base", corpus="c", extra_pieces=20, add_tokens=["<|tool|>"]
@@ -119,6 +150,10 @@ def test_learns_pieces_from_a_corpus_behind_the_old_ones(tmp_path: Path, base: P
     assert len(made.encode(YORUBA)) < len(tokenizer.encode(YORUBA))
     assert made.decode(made.encode(YORUBA)) == YORUBA
     assert "<|tool|>" in made.special_tokens and len(new_entries(tokenizer, made)) == 21
+    # The report measures it on held-out text, beside what it was.
+    assert outcome.metrics["bytes_per_token"] > outcome.metrics["compared"]["before the new pieces"]
+    counted = list((tmp_path / "t" / "scratch").rglob("words.parquet"))
+    assert counted, "words are counted on disk"
     again = tmp_path / "again"
     adopted(again, {}, inputs, tokenizer="base", corpus="c", extra_pieces=20, add_tokens=["<|tool|>"])
     name = "payload/tokenizer.json"
@@ -134,8 +169,9 @@ def test_learns_pieces_from_a_corpus_behind_the_old_ones(tmp_path: Path, base: P
         ({"files": ["a"], "licence": " ", "origin": "x"}, "'licence' and 'origin'"),
         ({"tokenizer": "b"}, "nothing to add"),
         ({"tokenizer": "b", "split": "gpt2", "add_tokens": ["<x>"]}, "'split' goes with 'files'"),
-        ({"tokenizer": "b", "extra_pieces": 5}, "go together"),
-        ({"tokenizer": "b", "corpus": "c", "add_tokens": ["<x>"]}, "go together"),
+        ({"tokenizer": "b", "extra_pieces": 5}, "learned from a 'corpus'"),
+        ({"tokenizer": "b", "corpus": "c"}, "nothing to add"),
+        ({"tokenizer": "b", "add_tokens": ["<x>"], "workers": 0}, "workers"),
     ],
 )
 def test_recipes_that_make_no_sense(fields: dict[str, Any], message: str) -> None:
@@ -225,6 +261,16 @@ def test_a_folder_from_outside_brings_its_terms(tmp_path: Path, base: Path, toke
     assert huggingface.load(tmp_path / "m" / "payload").config.vocab_size == 320
 
 
+def test_a_folder_that_others_wrote_has_its_tokenizer_adopted(tmp_path: Path, base: Path, tokenizer: Tokenizer) -> None:
+    shutil.copytree(base, tmp_path / "theirs")
+    (tmp_path / "theirs" / "chat_template.jinja").unlink()  # base models have none
+    adopted(tmp_path / "t", {"theirs": tmp_path / "theirs"}, add_tokens=["<|tool|>"])
+    config = ExtendConfig.parse({"folder": "theirs", "tokenizer": "t", **TERMS}, "artifact 'bigger'")
+    inputs = {"tokenizer": artifact(tmp_path / "t" / "payload", "tokenizer")}
+    outcome = config.run(task(tmp_path / "m", inputs, {"theirs": tmp_path / "theirs"}))
+    assert outcome.metrics["new_special_tokens"] == 1 and outcome.metrics["entries_before"] == tokenizer.vocab_size
+
+
 def refused(folder: Path, base: Path, new: Tokenizer, message: str) -> None:
     new.save(folder / "new")
     config = ExtendConfig.parse({"model": "b", "tokenizer": "t"}, "artifact 'bigger'")
@@ -264,6 +310,19 @@ def test_untied_output_rows_and_rows_that_belong_to_nobody() -> None:
     assert all(torch.equal(made[row], mean) for row in (11, 12, 13))
     assert torch.equal(extended(table, 10, 14, entries, 0.1, 1), extended(table, 10, 14, entries, 0.1, 1))
     assert not torch.equal(extended(table, 10, 14, entries, 0.1, 1), extended(table, 10, 14, entries, 0.1, 2))
+
+
+def test_losses_of_long_texts_are_those_of_the_whole(base: Path, bigger: tuple[Path, Outcome]) -> None:
+    """Scores are made for a part of the tokens at a time."""
+    before, after = huggingface.load(base).eval(), huggingface.load(bigger[0]).eval()
+    old = Tokenizer.load(base).vocab_size
+    ids = torch.arange(60) % old
+    whole = window_losses(before, after, old, ids)
+    assert whole.shape == (3, 59)
+    for at_once in (1, 7, 58):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(extend_stage, "_AT_ONCE", at_once)
+            torch.testing.assert_close(window_losses(before, after, old, ids), whole, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -6,12 +6,15 @@ import json
 from typing import Any
 
 import pytest
+import tokenizers
 from tiny import SENTENCES, tiny_tokenizer
+from trained import train_bpe
 
 from groundup.artifact.exhibit import Exhibits, Table
 from groundup.base.errors import DataError
 from groundup.stages.tokenize.exhibits import tokenizer_exhibits
-from groundup.text.tokenizer import train_bpe
+from groundup.text.template import END_OF_TEXT
+from groundup.text.tokenizer import Roles, Tokenizer
 
 TOKENIZER = tiny_tokenizer()
 ENGLISH = [{"text": text * 3, "source": "books", "language": "eng_Latn"} for text in SENTENCES[:3]]
@@ -66,6 +69,19 @@ def test_other_tokenizers_stand_beside_in_order() -> None:
     shown, metrics = by_title(ENGLISH, others={"small": worse})
     assert [row[0] for row in shown["Beside other tokenizers"].rows] == ["this tokenizer", "small"]
     assert metrics["compared"]["small"] < metrics["bytes_per_token"]
+
+
+def test_a_tokenizer_that_knows_nothing_of_some_texts_is_measured_all_the_same() -> None:
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE({END_OF_TEXT: 0, "l": 1, "e": 2, "le": 3}, [("l", "e")]))
+    backend.add_special_tokens([END_OF_TEXT])
+    few = Tokenizer(backend, "", Roles(END_OF_TEXT, END_OF_TEXT, END_OF_TEXT, END_OF_TEXT))
+    exhibits, metrics = tokenizer_exhibits(few, MANY)
+    shown = {one.title: one for one in exhibits}
+    assert metrics["worst_language"] in ("eng_Latn", "fra_Latn")
+    assert dict(bar[:2] for bar in shown["What each language pays"].bars)["jpn_Jpan"] == 0
+    assert min(row[2] for row in shown["White space"].rows) == 0
+    assert metrics["code_bytes_per_token"] > 1
+    assert metrics["lossless_whitespace"] is False
 
 
 def test_habits_and_uses_are_in_the_report() -> None:

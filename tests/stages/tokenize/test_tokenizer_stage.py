@@ -16,6 +16,7 @@ import pytest
 import sentencepiece
 from corpora import corpus, document, made, task
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer
 
 from groundup.base.errors import DataError, RequestError
 from groundup.stages.tokenize import corpus_words as module
@@ -24,7 +25,9 @@ from groundup.stages.tokenize.config import TokenizerConfig
 from groundup.stages.tokenize.corpus_words import CorpusWords, corpus_words
 from groundup.stages.tokenize.count import CountWords
 from groundup.text.adopt.splits import SPLITS
+from groundup.text.bpe.learn import learn
 from groundup.text.document import COPIES
+from groundup.text.gguf_vocabulary import from_metadata, to_metadata
 from groundup.text.special import STANDARD
 from groundup.text.tokenizer import LLAMA3_SPLIT
 
@@ -69,14 +72,20 @@ def counted(folder: Path, source: Any, limits: Limits = EVERYTHING, **fields: An
 def test_learns_what_the_library_learns(tmp_path: Path) -> None:
     documents = rows()
     tokenizer, outcome = made(corpus(tmp_path / "c", documents), tmp_path / "t", vocab_size=440, min_frequency=2)
-    special = (*STANDARD, *(f"<|reserved_{n}|>" for n in range(3)))
-    reference = by_library([row["text"] for row in documents if row["split"] == "train"], 440, special, 2)
+    reserved = [f"<|reserved_{n}|>" for n in range(3)]
+    reference = by_library([row["text"] for row in documents if row["split"] == "train"], 437, STANDARD, 2)
     model = tokenizer.describe()["model"]
     assert (model["vocab"], model["merges"]) == (reference["vocab"], reference["merges"])
-    assert list(tokenizer.special_tokens) == list(special)
+    special = [*STANDARD, *reserved]
+    assert list(tokenizer.special_tokens.items()) == list(zip(special, [*range(10), 437, 438, 439], strict=True))
     assert outcome.metrics["words"]["covered"] == 1.0 and outcome.metrics["vocab_size"] == 440
     hostile = tokenizer.encode(" ".join(special))
     assert not set(hostile) & set(tokenizer.special_tokens.values())
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "t" / "payload")
+    assert len(theirs) == 440 and theirs.convert_tokens_to_ids(special) == list(tokenizer.special_tokens.values())
+    assert theirs(ENGLISH, add_special_tokens=False)["input_ids"] == tokenizer.encode(ENGLISH)
+    again = from_metadata(to_metadata(tokenizer))
+    assert again.special_tokens == tokenizer.special_tokens and again.encode(ENGLISH) == tokenizer.encode(ENGLISH)
 
 
 def test_same_counts_whatever_the_workers_the_budget_and_the_partitions(
@@ -99,6 +108,20 @@ def test_same_counts_whatever_the_workers_the_budget_and_the_partitions(
 
 
 real_units = module.corpus_units
+
+
+def test_ray_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    source = corpus(tmp_path / "c", rows(2500))
+    alone = made(source, tmp_path / "one", vocab_size=440, workers=1)
+    monkeypatch.setattr(module, "WORTH_A_POOL", 0)
+    monkeypatch.setattr(module, "corpus_units", lambda artifact: real_units(artifact, 1))
+    try:
+        spread = made(source, tmp_path / "two", vocab_size=440, workers=2, executor="ray")
+    finally:
+        ray.shutdown()
+    assert spread[0].describe() == alone[0].describe() and spread[1].metrics == alone[1].metrics
+    assert len(list((tmp_path / "two" / "scratch" / "jobs").glob("*/run-0.arrow"))) == 3
 
 
 def test_copies_count_as_often_as_they_are_read(tmp_path: Path) -> None:
@@ -138,8 +161,12 @@ def test_the_most_frequent_words_are_kept(tmp_path: Path) -> None:
     assert part.words.num_rows == 40 and part.found == whole.words.num_rows > 40
     assert part.words.column("count").to_pylist() == whole.words.column("count").to_pylist()[:40]
     assert 0.5 < part.covered < 1
-    _, outcome = made(source, tmp_path / "t", vocab_size=300, max_words=40)
+    tokenizer, outcome = made(source, tmp_path / "t", vocab_size=300, max_words=40)
     assert outcome.metrics["words"]["learned_from"] == 40
+    of_part, of_all = (learn(one.words, 298, special_tokens=STANDARD).model()["merges"] for one in (part, whole))
+    assert tokenizer.describe()["model"]["merges"] == of_part != of_all
+    with pytest.raises(DataError, match=r"supports only \d+ vocabulary entries of 300; lower vocab_size"):
+        made(source, tmp_path / "few", vocab_size=300, max_words=3)
 
 
 @pytest.mark.parametrize("algorithm", ["sentencepiece-bpe", "unigram"])
@@ -150,6 +177,13 @@ def test_sentencepiece(algorithm: str, tmp_path: Path) -> None:
     assert tokenizer.encode(text) == model.encode(text)
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert all(model.is_control(tokenizer.special_tokens[token]) for token in STANDARD)
+    assert len(model) == tokenizer.vocab_size == 350
+    assert model.id_to_piece([348, 349]) == ["<|reserved_0|>", "<|reserved_1|>"]
+    assert [tokenizer.special_tokens[name] for name in ("<|reserved_0|>", "<|reserved_1|>")] == [348, 349]
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "t" / "payload")
+    text = ENGLISH + "  \u2581 naïve\n"
+    assert theirs(text, add_special_tokens=False)["input_ids"] == tokenizer.encode(text)
+    assert theirs.decode(tokenizer.encode(text)) == tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -161,7 +195,7 @@ def test_sentencepiece(algorithm: str, tmp_path: Path) -> None:
         (
             {"vocab_size": 300, "reserved": 60},
             RequestError,
-            "vocab_size is 300, but special tokens and 256 bytes need 326",
+            "vocab_size is 300, but special tokens and 256 bytes need more than 326",
         ),
         ({"vocab_size": 9000}, DataError, r"supports only \d+ vocabulary entries of 9000; lower vocab_size"),
         ({"weights": {"deu_Latn": 2.0}}, RequestError, "weights name 'deu_Latn'"),
@@ -170,6 +204,18 @@ def test_sentencepiece(algorithm: str, tmp_path: Path) -> None:
         ({"split": "gpt5"}, RequestError, "field 'split'"),
         ({"balance": {"alpha": 1.5}}, RequestError, r"balance.alpha"),
         ({"weights": {"eng_Latn": -1.0}}, RequestError, r"weights.eng_Latn"),
+        ({"weights": {"eng_Latn": float("inf")}}, RequestError, r"weights.eng_Latn"),
+        ({"vocab_size": 10**12}, DataError, r"supports only \d+ vocabulary entries of 1000000000000"),
+        (
+            {"algorithm": "sentencepiece-bpe", "vocab_size": 10**12},
+            DataError,
+            r"supports only \d+ vocabulary entries of 1000000000000",
+        ),
+        (
+            {"algorithm": "unigram", "vocab_size": 10**12},
+            DataError,
+            r"supports only \d+ vocabulary entries of 1000000000000",
+        ),
     ],
 )
 def test_requests_that_cannot_be_met(fields: dict[str, Any], error: type[Exception], why: str, tmp_path: Path) -> None:

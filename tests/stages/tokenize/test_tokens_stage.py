@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +119,52 @@ def test_a_run_that_was_cut_off_goes_on_behind_its_finished_jobs(
     payload = run_stage(tmp_path / "run", source, workers=1)[0]
     assert len(calls) == 9 + 1, "finished jobs were done again"
     assert files(payload) == want
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/../.."]
+import groundup.text.document
+from groundup.stages.tokenize import encode
+from groundup.stages.tokenize.encode_job import Encode
+import store_task, test_tokens_stage
+class Slow(Encode):
+    def __call__(self, payload, folder):
+        time.sleep(float(sys.argv[3]))  # in the middle of a job, its folder begun
+        return super().__call__(payload, folder)
+encode.Encode, encode._UNIT_BYTES, groundup.text.document.ROWS_PER_GROUP = Slow, 1, 10
+folder = Path(sys.argv[2])
+source = store_task.corpus(folder / "source", test_tokens_stage.ROWS)
+store_task.run_stage(folder / "run", source, workers=1)
+"""
+
+
+def test_a_kill_loses_only_the_job_under_way(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW, str(Path(__file__).parent), str(tmp_path)]
+    first = subprocess.Popen([*command, "0.4"], start_new_session=True)
+    jobs, deadline = tmp_path / "run" / "scratch" / "jobs", time.monotonic() + 60
+    while len(done := list(jobs.glob("*/manifest.json"))) < 3 and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    finished = {path: path.stat().st_mtime_ns for path in done}
+    assert 3 <= len(finished) < 9
+    subprocess.run([*command, "0"], check=True)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished, "finished jobs were done again"
+    assert len(list(jobs.glob("*/manifest.json"))) == 9
+    whole = run_stage(tmp_path / "whole", corpus(tmp_path / "again", ROWS), workers=1)[0]
+    assert files(tmp_path / "run" / "payload") == files(whole)
+
+
+def test_ray_makes_the_same_store(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    source = corpus(tmp_path, ROWS)
+    want = files(run_stage(tmp_path / "local", source, workers=1)[0])
+    try:
+        assert files(run_stage(tmp_path / "ray", source, workers=2, executor="ray")[0]) == want
+    finally:
+        ray.shutdown()
 
 
 def test_copies_stand_far_apart_and_go_their_own_ways(tmp_path: Path) -> None:

@@ -110,6 +110,8 @@ def test_what_matches_first_wins(pattern: str, text: str, pieces: list[str]) -> 
         ("(?i:s)(?i:t|x)", "regardless of case"),
         ("(?i:a+)", "regardless of case"),
         ("(?i:(?:a|b))", "regardless of case"),
+        ("(?:" * 60 + "a" + ")" * 60, "too deep"),
+        ("(?:" * 5000 + "a" + ")" * 5000, "too deep"),
     ],
 )
 def test_what_is_not_known_is_refused_with_the_reason(pattern: str, why: str) -> None:

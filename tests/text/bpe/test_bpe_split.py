@@ -100,6 +100,8 @@ def test_chunks_slices_nulls_and_types_are_read_alike() -> None:
         pa.chunked_array([texts[:2], [], texts[2:]], pa.string()),
     ):
         assert splitter.pieces(column) == wanted
+        with_space = Splitter.parse(described(SPLITS["a space first"])).pieces(column)
+        assert with_space == theirs(SPLITS["a space first"], [text or "" for text in texts])
     assert splitter.pieces(pa.array([], pa.string())) == []
     with pytest.raises(TypeError, match="strings"):
         splitter.pieces(pa.array([1]))
@@ -118,10 +120,10 @@ def test_chunks_slices_nulls_and_types_are_read_alike() -> None:
     ],
 )
 def test_other_splits_are_left_to_the_library(split: Any, why: str) -> None:
-    assert Splitter.of(described(split)) is None
     with pytest.raises(CannotCompileError, match=why):
         Splitter.parse(described(split))
 
 
 def test_no_split_at_all_is_left_to_the_library() -> None:
-    assert Splitter.of(None) is None
+    with pytest.raises(CannotCompileError, match="ByteLevel"):
+        Splitter.parse(None)

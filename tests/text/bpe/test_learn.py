@@ -155,6 +155,8 @@ def test_a_vocabulary_that_the_words_do_not_support() -> None:
     words = {b"abab": 3, b"cd": 1}
     with pytest.raises(DataError, match=r"supports only 259 vocabulary entries of 400; lower vocab_size$"):
         learn(table(words), 400)
+    with pytest.raises(DataError, match="supports only 259 vocabulary entries of 1000000000000;"):
+        learn(table(words), 10**12)
     assert len(learn(table(words), 259).pieces) == 259
     with pytest.raises(DataError, match=r"supports only 258 .* lower vocab_size or min_frequency"):
         learn(table(words), 259, min_frequency=2)
@@ -162,6 +164,15 @@ def test_a_vocabulary_that_the_words_do_not_support() -> None:
         learn(table({}), 257)
     with pytest.raises(RequestError, match="1 special tokens and 256 bytes need 257"):
         learn(table(words), 256, special_tokens=["<|x|>"])
+
+
+def test_ids_in_reserve_are_left_free() -> None:
+    words = {b"abab": 3, b"cd": 1}
+    assert learn(table(words), 261, num_reserved=3) == learn(table(words), 258)
+    with pytest.raises(DataError, match="supports only 262 vocabulary entries of 400"):
+        learn(table(words), 400, num_reserved=3)
+    with pytest.raises(RequestError, match="4 special tokens and 256 bytes need 260"):
+        learn(table(words), 259, special_tokens=["<|x|>"], num_reserved=3)
 
 
 def test_words_of_any_shape() -> None:

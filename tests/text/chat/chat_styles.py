@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from tiny import tiny_tokenizer
+from transformers import AutoTokenizer
 
 from groundup.text.template import CHAT_TEMPLATE
 from groundup.text.tokenizer import Roles, Tokenizer
@@ -228,3 +230,12 @@ def conversation(style: Style, tools: bool = False) -> list[dict[str, Any]]:
             {"role": "assistant", "content": "Sunny."},
         ]
     return [{"role": "system", "content": "You are kind."}, *turns] if style.system else turns
+
+
+def by_transformers(folder: Path) -> dict[str, Any]:
+    """The tokenizer of each style as transformers loads it from what is saved in ``folder``."""
+    loaded = {}
+    for name in STYLES:
+        styled(name).save(folder / name, 4096)
+        loaded[name] = AutoTokenizer.from_pretrained(folder / name)
+    return loaded

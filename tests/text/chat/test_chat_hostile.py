@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from chat_styles import PLAIN_ADDED, SPECIAL, STYLES, styled
+from chat_styles import PLAIN_ADDED, SPECIAL, STYLES, by_transformers, styled
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from trained import SPECIAL_TOKENS
 
 from groundup.text.chat.traced import Shadow, Traced
-from groundup.text.tokenizer import SPECIAL_TOKENS
 
 TOKENS = (*SPECIAL_TOKENS, *SPECIAL)
 HALVES = tuple({part for token in TOKENS for cut in (1, 2, len(token) - 2) for part in (token[:cut], token[cut:])})
@@ -27,12 +26,7 @@ TEXT = st.lists(
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    loaded = {}
-    for name in STYLES:
-        folder = tmp_path_factory.mktemp(name)
-        styled(name).save(folder, 4096)
-        loaded[name] = AutoTokenizer.from_pretrained(folder)
-    return loaded
+    return by_transformers(tmp_path_factory.mktemp("styles"))
 
 
 def talk(texts: list[str], system: bool) -> list[dict[str, Any]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from chat_styles import STYLES, TOOLS, conversation, styled
-from transformers import AutoTokenizer
+from chat_styles import STYLES, TOOLS, by_transformers, conversation, styled
 
 from groundup.base.errors import DataError
 from groundup.text.template import ChatTemplate
@@ -17,12 +16,7 @@ CASES = [(name, tools) for name, style in STYLES.items() for tools in ((False, T
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    loaded = {}
-    for name in STYLES:
-        folder = tmp_path_factory.mktemp(name)
-        styled(name).save(folder, 4096)
-        loaded[name] = AutoTokenizer.from_pretrained(folder)
-    return loaded
+    return by_transformers(tmp_path_factory.mktemp("styles"))
 
 
 @pytest.mark.parametrize(("name", "tools"), CASES)
@@ -115,7 +109,7 @@ REWRITING = "{% for m in messages %}{{ m.content if loop.last else m.content[:1]
 def test_a_template_that_rewrites_is_refused_for_training_only() -> None:
     tokenizer = Tokenizer.parse(styled("chatml").describe(), REWRITING, styled("chatml").roles)
     talk = [{"role": role, "content": text} for role, text in (("user", "abc"), ("assistant", "def")) * 2]
-    with pytest.raises(DataError, match="rewrites earlier turns at turn 2"):
+    with pytest.raises(DataError, match="rewrites earlier turns, or the prompt for an answer, at turn 2"):
         tokenizer.encode_chat(talk)
     asked = tokenizer.encode_chat(talk[:3], add_generation_prompt=True)
     assert tokenizer.decode(asked.ids) == "adabc"

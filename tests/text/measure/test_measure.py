@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import SENTENCES, tiny_tokenizer
+from trained import train_bpe
 
+from groundup.artifact.exhibit import Table
+from groundup.stages.tokenize.exhibits import tokenizer_exhibits
 from groundup.text.measure import probes
 from groundup.text.measure.scripts import UNKNOWN, UNSPACED, count_words, script_of
 from groundup.text.measure.tally import gini, measure
 from groundup.text.measure.vocabulary import uses
-from groundup.text.tokenizer import train_bpe
 
 TOKENIZER = tiny_tokenizer()
 LABELS = ("eng_Latn", "fra_Latn", "jpn_Jpan", "rus_Cyrl", "", None)
@@ -96,10 +98,29 @@ def test_words_are_counted_by_white_space_or_by_characters() -> None:
     assert count_words("a  b\u00a0c\nd", "Latn") == 4
     assert count_words("你好 世界", "Hani") == 4
     found = measure(TOKENIZER, [{"text": "你好 世界", "language": "zho_Hans"}, {"text": "two words"}])
-    assert not found.by_language["zho_Hans"].spaced
+    assert not found.by_language["zho_Hans"].counts_words
     assert found.by_language["zho_Hans"].words == 4
     assert (found.spaced.words, found.spaced.documents) == (2, 1)
     assert {"Hans", "Hant", "Jpan", "Thai"} <= UNSPACED
+
+
+def test_a_group_of_both_kinds_is_told_from_either_whatever_comes_first() -> None:
+    rows = [{"text": "two words", "source": "s"}, {"text": "你好世界", "source": "s"}]
+    for order in (rows, rows[::-1]):
+        found = measure(TOKENIZER, order)
+        one = found.by_source["s"]
+        assert (one.words, one.signs, one.counts_words, one.counts_both) == (6, 4, False, True)
+        assert not found.by_script["Hani"].counts_both
+        assert (found.by_script["Latn"].counts_words, found.by_script["Latn"].counts_both) == (True, False)
+    table = {
+        row[0]: row[-1]
+        for exhibit in tokenizer_exhibits(TOKENIZER, rows)[0]
+        if isinstance(exhibit, Table) and exhibit.title.startswith("Compression")
+        for row in exhibit.rows
+    }
+    assert table["s"] == "–"
+    assert str(table["Hani"]).endswith(" c")
+    assert isinstance(table["Latn"], float)
 
 
 def test_parity_on_the_same_content_counts_only_what_all_have() -> None:

@@ -96,6 +96,25 @@ def test_what_is_damaged_is_refused(kind: ModuleType, tmp_path: Path) -> None:
                 list(kind.read(folder))
 
 
+def test_samples_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
+    """Every size in the only sample of a shard: those of its columns, and that of its array."""
+    mds.write(tmp_path / "out", [("ab", np.arange(5))], token_dtype(1000))
+    shard, index = tmp_path / "out" / "shard.00000.mds", tmp_path / "out" / "index.json"
+    whole = shard.read_bytes()
+    first = int.from_bytes(whole[4:8], "little")
+    assert whole[first:] == bytes([2, 0, 0, 0, 12, 0, 0, 0, *b"ab", 4, 5]) + np.arange(5, dtype="<u2").tobytes()
+    for place, value in ((0, 1), (0, 3), (4, 10), (4, 14), (10, 8), (10, 5), (11, 4), (11, 6)):
+        damaged = bytearray(whole)
+        damaged[first + place] = value
+        shard.write_bytes(damaged)
+        with pytest.raises(DataError):
+            list(mds.read(tmp_path / "out"))
+    shard.write_bytes(whole)
+    index.write_text(index.read_text().replace("ndarray:uint16", "ndarray:float16"))
+    with pytest.raises(DataError, match="float16, not of whole numbers"):
+        list(mds.read(tmp_path / "out"))
+
+
 def test_a_name_in_an_index_leads_to_no_other_folder(tmp_path: Path) -> None:
     mds.write(tmp_path / "out", DOCUMENTS, token_dtype(1000))
     mds.write(tmp_path / "other", [("secret", np.arange(9))], token_dtype(1000))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_store import memory_store, write_order
 
-from groundup.base.errors import ArtifactError
+from groundup.base.errors import ArtifactError, RequestError
 from groundup.text.store import order
 from groundup.text.store.megatron import token_dtype, write_store
 from groundup.text.store.packing import Packed, Packing
@@ -120,6 +120,8 @@ def test_a_store_elsewhere_is_the_same_store(packing: Packing, vocab_size: int, 
 
 
 def test_what_is_missing_or_clipped_elsewhere_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="nowhere://tokens can't be opened: Protocol not known"):
+        TokenStore.open("nowhere://tokens")
     with pytest.raises(ArtifactError, match="memory://nowhere can't be read"):
         TokenStore.open("memory://nowhere")
     write_store(tmp_path / "train", [[1, 2, 3]], token_dtype(100))

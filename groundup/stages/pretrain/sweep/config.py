@@ -69,7 +69,7 @@ class SweepConfig(PretrainConfig):
 
     def family(self, node: Node, records: Mapping[str, Record]) -> dict[str, Workload]:
         """What each run asks of a machine, the target's own among them if it is trained."""
-        shape = self._shape(node)
+        shape = self._shape(node, records)
         found = {
             name: one.workload(node, records) for name, one in self.runs(shape.vocab_size, shape.max_seq_len).items()
         }
