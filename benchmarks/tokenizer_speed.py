@@ -190,7 +190,7 @@ def encode(description: str, texts: list[str], *, warm: bool) -> tuple[float, st
     """Seconds to encode all texts, and a hash of their ids."""
     import pyarrow as pa
 
-    from groundup.text.template import CHAT_TEMPLATE
+    from groundup.text.chat.template import CHAT_TEMPLATE
     from groundup.text.tokenizer import Roles, Tokenizer
 
     column = pa.array(texts, pa.large_string())

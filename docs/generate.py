@@ -6,6 +6,7 @@ python docs/generate.py --check   exit 1 if a file is not what would be written
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,11 @@ def outputs() -> dict[Path, str]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if something is out of date")
+    check = parser.parse_args().check
     stale = [path for path, text in outputs().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    if "--check" in sys.argv:
+    if check:
         for path in stale:
             print(f"{path.relative_to(HERE.parent)} is out of date: run `make docs`")
         sys.exit(1 if stale else 0)

@@ -96,7 +96,7 @@ def open_tokenizer(name: str, workspace: Path | None, split: str | None = None) 
         return Tokenizer.load(path)
     from groundup.text.adopt.adopt import Choices, adopt
     from groundup.text.adopt.files import find
-    from groundup.text.template import END_OF_TEXT
+    from groundup.text.chat.template import END_OF_TEXT
 
     # Files of ranks must be told how they split text, the others say it themselves and take no other word for it.
     # The former hold no special tokens; one is added, since a tokenizer has a token that ends a text.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from groundup.text import learned
-from groundup.text.template import END_OF_TEXT, PAD, TURN_END, TURN_START
+from groundup.text.chat.template import END_OF_TEXT, PAD, TURN_END, TURN_START
 from groundup.text.tokenizer import Tokenizer
 
 SPECIAL_TOKENS: Final = (END_OF_TEXT, PAD, TURN_START, TURN_END, *(f"<|reserved_{i}|>" for i in range(4)))

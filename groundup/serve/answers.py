@@ -10,7 +10,7 @@ from groundup.base.errors import RequestError
 from groundup.infer.engine import Engine
 from groundup.infer.sampling import SamplingParams
 from groundup.serve.pieces import TextPieces
-from groundup.text.template import ChatMessage
+from groundup.text.chat.template import ChatMessage
 from groundup.text.tokenizer import Tokenizer
 
 

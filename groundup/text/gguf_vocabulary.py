@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from groundup.base.errors import DataError
-from groundup.text.template import ChatTemplate
+from groundup.text.chat.template import ChatTemplate
 from groundup.text.tokenizer import LLAMA3_SPLIT, Roles, Tokenizer
 
 _KEY: Final = "tokenizer.ggml."

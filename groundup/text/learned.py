@@ -11,8 +11,8 @@ from groundup.text.adopt.splits import SPLITS, Split
 from groundup.text.bpe.learn import Vocabulary, learn
 from groundup.text.bpe.splitter import Splitter
 from groundup.text.bpe.words import WordCounter
+from groundup.text.chat.template import CHAT_TEMPLATE
 from groundup.text.special import STANDARD
-from groundup.text.template import CHAT_TEMPLATE
 from groundup.text.tokenizer import Roles, Tokenizer
 
 

@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from groundup.base.errors import DataError
-from groundup.text.chat_tokens import ChatTokens
-from groundup.text.template import ChatMessage
+from groundup.text.chat.template import ChatMessage
+from groundup.text.chat.tokens import ChatTokens
 from groundup.text.tokenizer import Tokenizer
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from groundup.base.errors import RequestError
-from groundup.text.template import END_OF_TEXT, PAD, TURN_END, TURN_START
+from groundup.text.chat.template import END_OF_TEXT, PAD, TURN_END, TURN_START
 
 TOOL_CALL: Final = "<|tool_call|>"
 TOOL_CALL_END: Final = "<|tool_call_end|>"

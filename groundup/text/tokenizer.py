@@ -15,11 +15,7 @@ from typing import Any, Final
 from groundup.base.errors import ArtifactError, DataError, missing_extra
 from groundup.base.files import read_json, write_json, write_text
 from groundup.text.bpe.encoded import Encoded
-from groundup.text.chat_tokens import ChatEncoder
-from groundup.text.chat_tokens import ChatTokens as ChatTokens
-from groundup.text.column_encoder import ColumnEncoder
-from groundup.text.spelling import Spelling
-from groundup.text.template import (
+from groundup.text.chat.template import (
     CHAT_TEMPLATE,
     END_OF_TEXT,
     PAD,
@@ -28,6 +24,10 @@ from groundup.text.template import (
     ChatTemplate,
     Rendered,
 )
+from groundup.text.chat.tokens import ChatEncoder
+from groundup.text.chat.tokens import ChatTokens as ChatTokens
+from groundup.text.column_encoder import ColumnEncoder
+from groundup.text.spelling import Spelling
 from groundup.text.well_formed import well_formed
 
 try:

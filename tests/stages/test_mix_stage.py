@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from groundup.base.progress import Silent
 from groundup.flow import run
 from groundup.recipe import load
 from groundup.stages.mix.config import MixConfig
-from groundup.stages.tokenize.corpus import read_passes
 from groundup.text.document import CORPUS, document_id, read_rows, tables, write_shards
 
 
@@ -132,19 +130,6 @@ def test_groups(tmp_path: Path, by: str) -> None:
         "licence": ["CC0-1.0"],
     }
     assert sorted(mixed(tmp_path, corpora, by=by)[1].metrics["mixture"]) == names[by]
-
-
-def test_passes_never_put_copies_side_by_side(tmp_path: Path) -> None:
-    source = corpus(tmp_path, "all", WEB + BOOKS)
-    payload, outcome = mixed(tmp_path, [source], shares={"books": 0.4}, max_epochs=4)
-    read = [
-        row["id"]
-        for batch in read_passes(Artifact(payload, record("mix", **outcome.metrics)), "train", ["id"])
-        for row in batch
-    ]
-    wanted = Counter({row["id"]: row["copies"] for row in rows(payload) if row["split"] == "train"})
-    assert Counter(read) == wanted and max(wanted.values()) == 4
-    assert all(one != other for one, other in pairwise(read))
 
 
 @pytest.mark.parametrize(

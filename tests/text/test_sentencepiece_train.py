@@ -21,9 +21,9 @@ from groundup.base.errors import DataError, RequestError
 from groundup.text import sentencepiece_train as module
 from groundup.text.adopt.splits import byte_level
 from groundup.text.bpe.splitter import Splitter
+from groundup.text.chat.template import CHAT_TEMPLATE
 from groundup.text.sentencepiece_train import WORDS, Kind, describe_trained, train_sentencepiece
 from groundup.text.special import STANDARD
-from groundup.text.template import CHAT_TEMPLATE
 from groundup.text.tokenizer import Roles, Tokenizer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

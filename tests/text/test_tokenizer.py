@@ -12,7 +12,7 @@ from trained import SPECIAL_TOKENS, train_bpe
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from groundup.base.errors import ArtifactError, DataError
-from groundup.text.template import END_OF_TEXT, PAD, TURN_END, TURN_START
+from groundup.text.chat.template import END_OF_TEXT, PAD, TURN_END, TURN_START
 from groundup.text.tokenizer import FILES, Tokenizer
 
 TOKENIZER = tiny_tokenizer()

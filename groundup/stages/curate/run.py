@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,10 +32,9 @@ from groundup.base.errors import DataError
 from groundup.base.files import read_json, sha256_file, sha256_json, write_atomic
 from groundup.base.machine import cores
 from groundup.base.runner import units
-from groundup.base.runner.executor import run_jobs
+from groundup.base.runner.crew import Crew
 from groundup.base.runner.jobs import Done, FreedError, Job, Work, carry_out, forget, free, renew
 from groundup.base.runner.runs import partitions_for
-from groundup.base.units import human_bytes
 from groundup.stages.curate.config import CurateConfig
 from groundup.stages.curate.exhibits import show
 from groundup.stages.curate.extraction.encoding import decode
@@ -96,25 +95,6 @@ def _run(config: CurateConfig, task: Task) -> Outcome:
     return Outcome({**found.metrics(config.redact), **passes.counted})
 
 
-@dataclass
-class _Pace:
-    """What the progress line says of a pass."""
-
-    task: Task
-    phase: str
-    total: int
-    workers: int
-    done: int = 0
-    peak: int = 0
-
-    def add(self, job: Job, done: Done) -> None:
-        self.done += job.size
-        self.peak = max(self.peak, done.peak_memory)
-        self.task.progress.update(
-            self.phase, self.done, self.total, "B", workers=self.workers, **{"peak memory": human_bytes(self.peak)}
-        )
-
-
 class Passes:
     """The passes of one run: each takes results of jobs and gives results of jobs."""
 
@@ -130,7 +110,8 @@ class Passes:
         self.shard_names = _shard_names(hashes, {a.path: a.record.digest[:16] for a in task.inputs["pages"]})
         self.size = sum(unit.size for unit in self.units)
         self.rows = sum(unit.rows for unit in self.units)
-        self.workers = 1 if self.size < WORTH_A_POOL else config.workers or cores()
+        workers = 1 if self.size < WORTH_A_POOL else config.workers or cores()
+        self.crew = Crew(self.home, task.progress, workers, config.executor)
         self.partitions = partitions_for(self.size, PARTITION_BYTES)
         self.shards = 1
         self.items, self.texts = self._benchmarks()
@@ -144,7 +125,7 @@ class Passes:
         share = min(1.0, _OVERLAP_PAGES / max(1, self.rows))
         work = Clean(self.pipeline, self.partitions, round(share, 6))
         try:
-            done = self._do("clean and filter", work, [Job(unit.identity, unit.size, unit) for unit in self.units])
+            done = self.crew.do("clean and filter", work, [Job(unit.identity, unit.size, unit) for unit in self.units])
         finally:
             self.pipeline.close()
         # By what the pages hold, not by how much room they take here: so the same pages make the same shards.
@@ -162,10 +143,10 @@ class Passes:
         if wanted is None:
             return list(cleaned), []
         work = pieces.PieceMap(wanted.pieces, wanted.min_bytes, self.partitions)
-        mapped = self._do("pieces", work, self._unit_jobs(cleaned, decisions))
+        mapped = self.crew.do("pieces", work, self._unit_jobs(cleaned, decisions))
         found = self._reduce("repeated pieces", pieces.PieceReduce(), mapped, "pieces.arrow")
         jobs = self._marked(self._unit_jobs(cleaned, decisions), found, "struck.parquet")
-        rewritten = self._do("strike", pieces.PieceStrike(wanted.pieces, keys(self.config, self.texts)), jobs)
+        rewritten = self.crew.do("strike", pieces.PieceStrike(wanted.pieces, keys(self.config, self.texts)), jobs)
         self.struck[f"{wanted.pieces}s"] = sum(done.facts["pieces"] for done in rewritten)
         self._free(mapped, "pieces.arrow")
         self._free(found, "struck.parquet")
@@ -178,13 +159,13 @@ class Passes:
         if wanted is None:
             return list(kept), []
         jobs = self._unit_jobs(kept, decisions)
-        prints = self._do("fingerprints", passages.PrintMap(wanted.min_bytes, self.partitions), jobs)
+        prints = self.crew.do("fingerprints", passages.PrintMap(wanted.min_bytes, self.partitions), jobs)
         hot = self._reduce("shared fingerprints", passages.PrintReduce(), prints, "prints.arrow")
         work = passages.WindowMap(wanted.min_bytes, self.partitions)
-        windows = self._do("windows", work, self._marked(jobs, hot, "hot.parquet"))
+        windows = self.crew.do("windows", work, self._marked(jobs, hot, "hot.parquet"))
         found = self._reduce("repeated passages", passages.WindowReduce(), windows, "windows.arrow")
         strike = passages.PassageStrike(wanted.min_bytes, wanted.keep, keys(self.config, self.texts))
-        rewritten = self._do("strike", strike, self._marked(jobs, found, "struck.parquet"))
+        rewritten = self.crew.do("strike", strike, self._marked(jobs, found, "struck.parquet"))
         self.struck["bytes of passages"] = sum(done.facts["bytes"] for done in rewritten)
         self._free(prints, "prints.arrow")
         self._free(hot, "hot.parquet")
@@ -202,10 +183,10 @@ class Passes:
         needed: list[Done] = []
 
         def find() -> tuple[Candidates, DiskShingles]:
-            spread = self._do("bands", near.BandMap(self.partitions), jobs)
+            spread = self.crew.do("bands", near.BandMap(self.partitions), jobs)
             shared = self._reduce("shared bands", near.BandReduce(), spread, "bands.arrow")
             found = near.candidates(shared)
-            sets = self._do("shingles", near.ShingleMap(wanted.shingle_words), self._shingle_jobs(cleaned, found))
+            sets = self.crew.do("shingles", near.ShingleMap(wanted.shingle_words), self._shingle_jobs(cleaned, found))
             needed.extend([*spread, *shared, *sets])
             folders = {number: done.folder for (number, _), done in zip(found.units(), sets, strict=True)}
             return found, near.shingled(found, folders)
@@ -222,7 +203,7 @@ class Passes:
         if wanted is None:
             return []
         given = self.task.files[wanted.embeddings] if wanted.embeddings is not None else None
-        hands = semantic.Hands(self._do, self.home, UNIT_BYTES, PARTITION_BYTES)
+        hands = semantic.Hands(self.crew.do, self.home, UNIT_BYTES, PARTITION_BYTES)
         found = semantic.find(
             self._unit_jobs(kept, decisions),
             hands,
@@ -238,8 +219,8 @@ class Passes:
         """The tables by partition of ids, and what was counted in each."""
         config = self.config
         jobs = self._unit_jobs(cleaned, decisions)
-        phrases = set_phrases([done.facts for done in self._do("benchmark items", PhraseCount(), jobs)])
-        placed = self._do("verdicts", Place(self.shards, phrases, config.held_out, config.seed), jobs)
+        phrases = set_phrases([done.facts for done in self.crew.do("benchmark items", PhraseCount(), jobs)])
+        placed = self.crew.do("verdicts", Place(self.shards, phrases, config.held_out, config.seed), jobs)
         self._free(cleaned, *_TEXTS)
         forced = _forced([done.facts for done in placed], config.held_out)
         work = Finish(config.held_out, config.seed, forced, self.pipeline.digest)
@@ -260,11 +241,6 @@ class Passes:
 
     # -- how jobs are made and done ----------------------------------------------------------------------------
 
-    def _do(self, phase: str, work: Work, jobs: Sequence[Job]) -> list[Done]:
-        pace = _Pace(self.task, phase, sum(job.size for job in jobs), self.workers)
-        report: Callable[[int, Done], None] = lambda number, done: pace.add(jobs[number], done)  # noqa: E731
-        return run_jobs(work, jobs, self.home, workers=self.workers, executor=self.config.executor, report=report)
-
     def _reduce(
         self, phase: str, work: Work, mapped: Sequence[Done], name: str, partitions: int | None = None
     ) -> list[Done]:
@@ -277,7 +253,7 @@ class Passes:
             Job({"runs": defined, "partition": number}, size, Partition(number, reads), reads)
             for number in range(count)
         ]
-        return self._do(phase, work, jobs)
+        return self.crew.do(phase, work, jobs)
 
     def _unit_jobs(self, cleaned: Sequence[Done], decisions: Sequence[Path]) -> list[Job]:
         decided = [path.name for path in decisions]
@@ -302,7 +278,9 @@ class Passes:
         files = tuple(done.file(name) for done in reduced)
         defined = {"marks": sha256_json([done.hashes[name] for done in reduced])}
         size = max(1, sum(map(_size, files)))
-        (gathered,) = self._do("gather marks", rewriting.Gather(len(self.units)), [Job(defined, size, files, files)])
+        (gathered,) = self.crew.do(
+            "gather marks", rewriting.Gather(len(self.units)), [Job(defined, size, files, files)]
+        )
         marks = gathered.file(rewriting.MARKS)
         return [
             replace(job, identity={**job.identity, **defined}, payload=rewriting.Marked(job.payload, marks))

@@ -16,10 +16,9 @@ from groundup.base.errors import DataError
 from groundup.base.files import sha256_json
 from groundup.base.machine import cores
 from groundup.base.runner import units
-from groundup.base.runner.executor import run_jobs
-from groundup.base.runner.jobs import Done, Job, Work
+from groundup.base.runner.crew import Crew
+from groundup.base.runner.jobs import Done, Job
 from groundup.base.runner.runs import partitions_for
-from groundup.base.units import human_bytes
 from groundup.stages.tokenize.choose import Limits, choose
 from groundup.stages.tokenize.config import TokenizerConfig
 from groundup.stages.tokenize.count import WORDS, CountWords, Runs, SumWords, run_name
@@ -68,11 +67,12 @@ def corpus_words(
     """Count the words of the training documents, as ``pre_tokenizer`` cuts them, and choose from them."""
     parts = corpus_units(task.input("corpus"))
     size = sum(unit.size for unit in parts)
-    jobs = _Jobs(config, task, 1 if size < WORTH_A_POOL else config.workers or cores())
+    workers = 1 if size < WORTH_A_POOL else config.workers or cores()
+    crew = Crew(task.scratch / _JOBS, task.progress, workers, config.executor)
     weighed = bool(config.weights) or config.balance is not None
     partitions = partitions_for(size, PARTITION_BYTES)
     work = CountWords(pre_tokenizer, nfc, weighed, partitions)
-    counted = jobs.do("counting words", work, [Job(unit.identity, unit.size, unit) for unit in parts])
+    counted = crew.do("counting words", work, [Job(unit.identity, unit.size, unit) for unit in parts])
     text, languages = Counter[Group](), Counter[str]()
     for done in counted:
         languages.update(done.facts["languages"])
@@ -81,7 +81,7 @@ def corpus_words(
     if not sum(text.values()):
         raise DataError(f"the corpus {task.input('corpus').record.name!r} has no training text to learn words from")
     found = factors(text, config.weights, config.balance) if weighed else {}
-    summed = _summed(jobs, SumWords(found), counted, partitions)
+    summed = _summed(crew, SumWords(found), counted, partitions)
     words = choose([done.file(WORDS) for done in summed], limits)
     sizes: Any = _compute.binary_length(words.column("word"))
     covered = int(np.dot(words.column("count").to_numpy(), sizes.to_numpy().astype(np.int64)))
@@ -96,7 +96,7 @@ def corpus_words(
     )
 
 
-def _summed(jobs: _Jobs, work: SumWords, counted: Sequence[Done], partitions: int) -> list[Done]:
+def _summed(crew: Crew, work: SumWords, counted: Sequence[Done], partitions: int) -> list[Done]:
     paths, groups, hashes = [], [], []
     for done in counted:
         for number, names in enumerate(done.facts["runs"]):
@@ -105,7 +105,7 @@ def _summed(jobs: _Jobs, work: SumWords, counted: Sequence[Done], partitions: in
             hashes.append(done.hashes[run_name(number)])
     defined = sha256_json(hashes)
     each = max(1, sum(path.stat().st_size for path in paths) // partitions)
-    return jobs.do(
+    return crew.do(
         "adding up words",
         work,
         [
@@ -113,26 +113,3 @@ def _summed(jobs: _Jobs, work: SumWords, counted: Sequence[Done], partitions: in
             for number in range(partitions)
         ],
     )
-
-
-class _Jobs:
-    """Does jobs in the task's scratch folder, and says how far they are."""
-
-    def __init__(self, config: TokenizerConfig, task: Task, workers: int) -> None:
-        self._config, self._task, self._workers = config, task, workers
-        self.peak = 0
-
-    def do(self, phase: str, work: Work, jobs: Sequence[Job]) -> list[Done]:
-        total, finished = sum(job.size for job in jobs), 0
-
-        def report(number: int, done: Done) -> None:
-            nonlocal finished
-            finished += jobs[number].size
-            self.peak = max(self.peak, done.peak_memory)
-            facts = {"workers": self._workers, "peak memory": human_bytes(self.peak)}
-            self._task.progress.update(phase, finished, total, "B", **facts)
-
-        self._task.progress.update(phase, 0, total, "B")  # the first job may have to compile the counter
-        home = self._task.scratch / _JOBS
-        executor = self._config.executor
-        return run_jobs(work, jobs, home, workers=self._workers, executor=executor, report=report)

@@ -12,7 +12,7 @@ from groundup.artifact.terms import SourceTerms, Terms
 from groundup.base.errors import DataError
 from groundup.base.files import sha256_file, sha256_path, write_json
 from groundup.base.machine import cores
-from groundup.base.runner.executor import run_jobs
+from groundup.base.runner.crew import Crew
 from groundup.base.runner.jobs import Done, Job, Work
 from groundup.base.runner.units import cut
 from groundup.base.units import human_count
@@ -94,17 +94,9 @@ def _folders(config: TokensConfig, task: Task) -> tuple[list[Job], Terms]:
 
 def _done(config: TokensConfig, jobs: list[Job], work: Work, task: Task) -> list[Done]:
     """The results of all jobs, in their order."""
-    finished, total = 0, sum(job.size for job in jobs)
-    counted = "folders" if config.files else "documents"
-
-    def report(number: int, _: Done) -> None:
-        nonlocal finished
-        finished += jobs[number].size
-        task.progress.update("encoding", finished, total, counted)
-
-    task.progress.update("encoding", 0, total, counted)  # the first job may have to compile the encoder
     workers = max(1, min(config.workers or cores(), len(jobs)))
-    return run_jobs(work, jobs, task.scratch / "jobs", workers=workers, executor=config.executor, report=report)
+    crew = Crew(task.scratch / "jobs", task.progress, workers, config.executor)
+    return crew.do("encoding", work, jobs, "folders" if config.files else "documents")
 
 
 def _gathered(jobs: list[Done], made_of: str, tokenizer: Tokenizer, task: Task) -> dict[str, Split]:

@@ -19,8 +19,8 @@ from groundup.text import sentencepiece_train as sentencepiece
 from groundup.text.adopt.splits import SPLITS, Split, byte_level
 from groundup.text.bpe import learn as bpe
 from groundup.text.bpe.splitter import Splitter
+from groundup.text.chat.template import CHAT_TEMPLATE
 from groundup.text.learned import tokenizer_of
-from groundup.text.template import CHAT_TEMPLATE
 from groundup.text.tokenizer import Roles, Tokenizer
 
 MODEL: Final = "tokenizer.model"

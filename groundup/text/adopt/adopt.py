@@ -21,7 +21,7 @@ from groundup.text.adopt.originals import Encode, by_sentencepiece, by_tiktoken,
 from groundup.text.adopt.ranks import Ranks, describe_ranks, read_gpt2, read_tekken, read_tiktoken
 from groundup.text.adopt.sentencepiece import describe_pieces
 from groundup.text.adopt.splits import Split, split_named
-from groundup.text.template import CHAT_TEMPLATE, END_OF_TEXT, TURN_END, TURN_START
+from groundup.text.chat.template import CHAT_TEMPLATE, END_OF_TEXT, TURN_END, TURN_START
 from groundup.text.tokenizer import FILES, Roles, Tokenizer
 
 NO_TEMPLATE: Final = (

@@ -13,7 +13,7 @@ from trained import train_bpe
 from groundup.artifact.exhibit import Exhibits, Table
 from groundup.base.errors import DataError
 from groundup.stages.tokenize.exhibits import tokenizer_exhibits
-from groundup.text.template import END_OF_TEXT
+from groundup.text.chat.template import END_OF_TEXT
 from groundup.text.tokenizer import Roles, Tokenizer
 
 TOKENIZER = tiny_tokenizer()

@@ -15,7 +15,7 @@ from groundup.text.adopt.adopt import NO_TEMPLATE, Adopted, Choices, adopt, load
 from groundup.text.adopt.check import HARD, check
 from groundup.text.adopt.description import added_token
 from groundup.text.adopt.extension import learn_extension, new_entries, splitting
-from groundup.text.template import CHAT_TEMPLATE
+from groundup.text.chat.template import CHAT_TEMPLATE
 from groundup.text.tokenizer import Tokenizer
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tiny import tiny_tokenizer
 from transformers import AutoTokenizer
 
-from groundup.text.template import CHAT_TEMPLATE
+from groundup.text.chat.template import CHAT_TEMPLATE
 from groundup.text.tokenizer import Roles, Tokenizer
 
 LLAMA3 = """{{- bos_token }}

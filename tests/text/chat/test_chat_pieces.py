@@ -12,7 +12,7 @@ from tiny import SENTENCES
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
-from groundup.text.template import CHAT_TEMPLATE
+from groundup.text.chat.template import CHAT_TEMPLATE
 from groundup.text.tokenizer import Roles, Tokenizer
 
 SPECIAL = ["<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"]

@@ -8,7 +8,7 @@ import pytest
 from chat_styles import STYLES, TOOLS, by_transformers, conversation, styled
 
 from groundup.base.errors import DataError
-from groundup.text.template import ChatTemplate
+from groundup.text.chat.template import ChatTemplate
 from groundup.text.tokenizer import Tokenizer
 
 CASES = [(name, tools) for name, style in STYLES.items() for tools in ((False, True) if style.tools else (False,))]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup.base.errors import DataError
-from groundup.text.template import CHAT_TEMPLATE, ChatTemplate
+from groundup.text.chat.template import CHAT_TEMPLATE, ChatTemplate
 
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
 TEMPLATE = ChatTemplate(CHAT_TEMPLATE, SPECIAL)

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from groundup.base.errors import DataError, missing_extra
-from groundup.text.template import Rendered
+from groundup.text.chat.template import Rendered
 from groundup.text.well_formed import well_formed
 
 try:
