@@ -2,7 +2,8 @@
 
     python benchmarks/tokenizer_scale.py [--quick] [--size GB] [--vocab N] [--folder FOLDER] [--workers N]
 
-The corpus has paragraphs of the example books and stories, with a new word in each document. The stage is killed
+The corpus has paragraphs of the example books and stories, with ten new words in each document: as many different words
+as the web has in as much text, tens of millions in 20 GB, of which memory holds only a part. The stage is killed
 (SIGKILL, all its processes) half way through counting and run again; reported are the largest resident size of any
 process, that of all together, and how many counting jobs outlived the kill.
 
@@ -109,13 +110,13 @@ def run_stage(folder: Path, vocab: int, workers: int) -> dict[str, Any]:
 
 
 def expanded(size: int) -> Iterator[str]:
-    """Documents of six paragraphs of the examples, with a made-up word in each, until there are ``size`` bytes."""
+    """Documents of six paragraphs of the examples and ten made-up words each, until there are ``size`` bytes."""
     draw = random.Random(1)
     paragraphs = example_paragraphs()
     written = 0
     while written < size:
-        word = "".join(draw.choices("etaoinshrdlucmfwypvbgkjqxz", k=draw.randint(4, 14)))
-        text = "\n\n".join([*draw.choices(paragraphs, k=6), f"He called it {word}."])
+        made = ["".join(draw.choices("etaoinshrdlucmfwypvbgkjqxz", k=draw.randint(5, 14))) for _ in range(10)]
+        text = "\n\n".join([*draw.choices(paragraphs, k=6), f"He called them {' '.join(made)}."])
         written += len(text.encode())
         yield text
 
