@@ -194,8 +194,16 @@ class _EventStream(StreamingResponse):
         yield "data: [DONE]\n\n"
 
 
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}  # JSON itself escapes all below U+0020
+
+
 def _event(data: dict[str, Any]) -> str:
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
+    """One server-sent event.
+
+    Its data is one line by every reading: the standard ends lines at CR and LF alone, which JSON escapes, but many
+    clients cut text where ``str.splitlines`` does, and a model may well produce one of those characters.
+    """
+    return f"data: {json.dumps(data, ensure_ascii=False).translate(_LINE_ENDS)}\n\n"
 
 
 # -- requests and errors -------------------------------------------------------------------------------------------

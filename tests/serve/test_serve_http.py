@@ -304,6 +304,21 @@ def test_a_fault_in_the_engine_is_an_answer_too_and_the_next_is_served(monkeypat
         assert httpx.post(f"{address}/v1/completions", json=body).status_code == 200
 
 
+def test_an_event_is_one_line_to_clients_that_cut_text_at_every_line_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "a\x85b\u2028c\u2029d\x1ce\x0bf\rg\nh"
+    engine = tiny_engine()
+    monkeypatch.setattr(engine, "stream", lambda prompt, params: iter(engine.tokenizer.encode(said)))
+    body = {"model": "tiny", "prompt": "The dog", "max_tokens": 60, "stream": True}
+    with (
+        running(create_app({"tiny": engine}, {"tiny": "00"})) as address,
+        httpx.stream("POST", f"{address}/v1/completions", json=body) as answer,
+    ):
+        lines = [line for line in answer.iter_lines() if line]
+    assert lines.pop() == "data: [DONE]"
+    events = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert "".join(event["choices"][0]["text"] for event in events if event["choices"]) == said
+
+
 def test_what_is_said_is_not_logged(url: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="uvicorn"):
         secret = "xyzzy-secret"
@@ -343,7 +358,8 @@ def test_stopping_the_server_cancels_answers_in_the_making() -> None:
     with running(create_app({"endless": endless_engine()}, DIGESTS)) as address:
         reader = threading.Thread(target=read, args=(address,))
         reader.start()
-        while not got:
+        while not got and reader.is_alive():
             time.sleep(0.01)
     reader.join(timeout=10)
     assert not reader.is_alive()
+    assert got
