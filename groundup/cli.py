@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import groundup
-from groundup import looking, studies
 from groundup.base.errors import RequestError, in_one_line
-from groundup.options import (
+from groundup.verbs import studies, tokenize
+from groundup.verbs.options import (
     JsonOption,
     OverridesArgument,
     RecipeArgument,
@@ -191,7 +191,7 @@ def plan(
 
 app.command(epilog=studies.SWEEP_EXAMPLES)(studies.sweep)
 app.command(epilog=studies.ABLATE_EXAMPLES)(studies.ablate)
-app.command(epilog=looking.EXAMPLES)(looking.tokenize)
+app.command(epilog=tokenize.EXAMPLES)(tokenize.tokenize)
 
 
 @app.command("list", epilog="Example:  groundup list --json")
@@ -309,7 +309,7 @@ def lineage(
 
 def _print_readings(store: Store, model: str, step: int | None, document: str | None, as_json: bool) -> None:
     """What a step of a model's training read, or the steps that read a document."""
-    from groundup.trace import Trained
+    from groundup.readings import Trained
 
     if step is not None and document is not None:
         raise RequestError("give --step or --document, not both")

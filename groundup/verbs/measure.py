@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 from groundup.artifact.exhibit import Bars, Exhibit, Facts, Table
 from groundup.base.errors import DataError, RequestError
 from groundup.base.visible import visible
-from groundup.options import find_artifact
 from groundup.text.well_formed import well_formed
+from groundup.verbs.options import find_artifact
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,7 +13,7 @@ import typer
 
 from groundup.base.errors import RequestError, nearest
 from groundup.base.visible import visible
-from groundup.options import JsonOption, WorkspaceOption, find_artifact
+from groundup.verbs.options import JsonOption, WorkspaceOption, find_artifact
 
 if TYPE_CHECKING:
     from groundup.text.show import Head, Shown
@@ -63,7 +63,7 @@ def tokenize(
         serve_tokens(tokenizers, port=port)
         return
     if measure is not None:
-        from groundup.measuring import measure_text
+        from groundup.verbs.measure import measure_text
 
         measure_text(measure, tokenizers, workspace, as_json=as_json)
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from groundup.options import JsonOption, OverridesArgument, RecipeArgument, WorkspaceOption, open_store
+from groundup.verbs.options import JsonOption, OverridesArgument, RecipeArgument, WorkspaceOption, open_store
 
 if TYPE_CHECKING:
     from groundup.artifact.store import Store

@@ -21,9 +21,9 @@ from groundup.artifact.store import Store, scan
 from groundup.base.errors import ArtifactError, RequestError
 from groundup.base.progress import Silent
 from groundup.cli import app
+from groundup.readings import Trained
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.stages.pretrain.run import run
-from groundup.trace import Trained
 from groundup.train.stream import WHOLE, PackedSteps, Part, TokenBatch
 
 SEQ_LEN = 32
