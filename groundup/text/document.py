@@ -33,13 +33,18 @@ PAGES: Final = _schema(
     ("licence", _STRING),
     ("date", _STRING),
     ("headers", _STRING),
+    ("author", _STRING),
+    ("found_licence", _STRING),
+    ("permission", _STRING),
     ("content", pa.large_binary()),
-    optional=("encoding", "url", "date", "headers"),
+    optional=("encoding", "url", "date", "headers", "author", "found_licence", "permission"),
 )
 """Pages as they came. ``encoding`` is set where it is known (``utf-8`` for text) and null where it must be detected.
 
 ``date`` is when a page was captured or written, in ISO 8601. ``headers`` are the HTTP response headers of a page from
-the web as a JSON object with lower-case names: signs that its owner doesn't want it used are among them.
+the web as a JSON object with lower-case names: signs that its owner doesn't want it used are among them. ``author`` is
+who wrote the page, where it says so. ``licence`` is what the source declares; ``found_licence`` what the page itself
+says, as an SPDX expression. ``permission`` is ``allowed`` where signals of its owner were looked for, else null.
 """
 
 CORPUS: Final = _schema(

@@ -141,7 +141,7 @@ class SourceConfig(_Files):
     What can't be read is counted by reason, and the rest of the file is read all the same.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     stage: ClassVar[str] = "source"
     kind: ClassVar[str] = "pages"
