@@ -20,6 +20,7 @@ from markupsafe import Markup
 from groundup.artifact.exhibit import Bars, Funnel, Lines, Series
 from groundup.artifact.present import clean, number
 from groundup.base.errors import missing_extra
+from groundup.base.units import human_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -263,7 +264,8 @@ def bar_chart(exhibit: Bars) -> BarChart:
             )
         )
     rules = tuple(Rule(label, number(value), place(value)) for label, value in exhibit.rules if math.isfinite(value))
-    return BarChart(tuple(bars), rules, tuple((number(tick), place(tick)) for tick in _ticks(low, high)))
+    short = human_count if high - low >= 10_000 else number  # long labels would run into each other
+    return BarChart(tuple(bars), rules, tuple((short(tick), place(tick)) for tick in _ticks(low, high)))
 
 
 def _ticks(low: float, high: float) -> list[float]:

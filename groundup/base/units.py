@@ -22,6 +22,8 @@ _BYTES: Final = {
     "TiB": 2**40,
 }
 _SPAN: Final = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kMBGT]?)\s+(tokens?|steps?|epochs?)\s*")
+_SECONDS: Final = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*(s|seconds?|min|minutes?|h|hours?|d|days?)\s*")
 _SIZE: Final = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kMGT]?i?B|KiB)\s*")
 
 SpanUnit = Literal["tokens", "steps", "epochs"]
@@ -100,6 +102,40 @@ class ByteSize(int):
         return {"type": "string", "pattern": _SIZE.pattern, "examples": ["64 MiB", "2 GB"]}
 
 
+class Duration(float):
+    """A time in seconds, written with its unit.
+
+    >>> Duration.parse("1.5 hours")
+    5400.0
+    >>> str(Duration.parse("30 days"))
+    '2592000 s'
+    """
+
+    @classmethod
+    def parse(cls, text: object) -> Duration:
+        """Read ``'90 s'``, ``'5 min'``, ``'2 hours'`` or ``'30 days'``; ValueError otherwise."""
+        if isinstance(text, Duration):
+            return text
+        match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise ValueError(f"{text!r} needs a number and a unit, such as '90 s', '5 min', '2 hours' or '30 days'")
+        unit = "min" if match[2].startswith("min") else match[2][0]
+        return cls(float(match[1].replace("_", "")) * _SECONDS[unit])
+
+    def __str__(self) -> str:
+        return f"{float(self):.12g} s"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(str)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": _DURATION.pattern, "examples": ["90 s", "5 min", "2 hours", "30 days"]}
+
+
 def human_bytes(size: float) -> str:
     """
     >>> human_bytes(1536)
@@ -121,6 +157,18 @@ def human_count(count: float) -> str:
         if abs(count) >= limit:
             return f"{count / limit:.3g}{unit}"
     return f"{count:.3g}"
+
+
+def human_rate(value: float, unit: str) -> str:
+    """A rate with the prefix of the International System.
+
+    >>> human_rate(1.618e11, "FLOP/s")
+    '162 GFLOP/s'
+    """
+    for limit, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
 
 
 def human_time(seconds: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from groundup.artifact.exhibit import Facts, Lines, Prose, Series, Table
-from groundup.base.units import human_count
+from groundup.base.units import human_count, human_rate
 from groundup.train.loop import History
 from groundup.train.stream import PackedSteps
 
@@ -54,7 +54,11 @@ def curve_exhibits(
                 ("tokens read", human_count(trained), f"{trained / unique:.1f} passes over {human_count(unique)}"),
                 ("arithmetic", f"{flops:.2g}", "floating-point operations"),
                 ("speed", speed, f"tokens a second, {history.precision}"),
-                ("utilisation", used, f"of {human_count(history.ceiling)}FLOP/s that its matrix products reach here"),
+                (
+                    "utilisation",
+                    used,
+                    f"of {human_rate(history.ceiling, 'FLOP/s')} that matrix products reach here",
+                ),
             ),
         ),
         Lines(

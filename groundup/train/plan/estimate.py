@@ -9,7 +9,7 @@ from typing import Any
 from groundup.artifact.record import Record
 from groundup.artifact.stage import Node
 from groundup.base.errors import RequestError
-from groundup.base.units import human_bytes, human_count
+from groundup.base.units import human_bytes, human_count, human_rate
 from groundup.model.count import Parameters, parameters_by_part
 from groundup.train.parallel.layout import resolve as layout_of
 from groundup.train.plan.effort import Effort, Family, in_words
@@ -78,11 +78,11 @@ class Estimate(Effort):
         arithmetic = machine.arithmetic(self.workload.precision)
         active = f", {human_count(size.active)} active" if size.idle else ""
         tables = size.embeddings + size.output
-        rate = human_count(machine.peak(arithmetic))
+        rate = human_rate(machine.peak(arithmetic), "FLOP/s")
         found = [
             f"parameters  {human_count(size.total)}{active}; embeddings {human_count(tables)} of them",
             f"arithmetic  {human_count(self.flops_per_token)} FLOPs a token{self._run_length()}",
-            f"machine     {self._devices()}: {rate}FLOP/s {arithmetic} dense each, {self.mfu:.0%} of it assumed; "
+            f"machine     {self._devices()}: {rate} {arithmetic} dense each, {self.mfu:.0%} of it assumed; "
             f"{machine.source}",
             f"time        {self._time()}",
             f"layout      {_words(self.chosen, self.workload)}",
