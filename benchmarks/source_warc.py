@@ -72,7 +72,7 @@ def main() -> None:
 
 def ours(path: Path) -> int:
     """Bytes of the pages that the reader gives."""
-    file = SourceFile.model_validate({"path": str(path), "licence": "test", "origin": "test"})
+    file = SourceFile.model_validate({"path": str(path), "licence": "LicenseRef-test", "origin": "test"})
     reading = Reading(file)
     reading.rules.as_is = lambda name: True
     places = local(path, reading.skip)

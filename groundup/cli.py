@@ -16,10 +16,12 @@ import typer
 
 import groundup
 from groundup.base.errors import RequestError, in_one_line
-from groundup.verbs import studies, tokenize
+from groundup.verbs import document, ledger, recheck, studies, tokenize, trace, withdraw
+from groundup.verbs.licences import show_licences
 from groundup.verbs.options import (
     JsonOption,
     OverridesArgument,
+    PolicyOption,
     RecipeArgument,
     ReferenceArgument,
     WorkspaceOption,
@@ -88,7 +90,7 @@ def _command() -> str:
 
 @app.command(
     epilog="Examples:  groundup run quickstart   ·   groundup run quickstart base.depth=6 -w /data/ws   ·   "
-    "groundup run quickstart --nproc 4"
+    "groundup run quickstart --nproc 4   ·   groundup run my.yaml --policy open"
 )
 def run(
     recipe: RecipeArgument,
@@ -99,6 +101,7 @@ def run(
     rdzv: Annotated[str | None, typer.Option(help="HOST:PORT of one of the machines, at which all meet.")] = None,
     node_rank: Annotated[int | None, typer.Option(min=0, help="Number of this machine; given out if not set.")] = None,
     join_timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for all processes to join.")] = 300.0,
+    policy: PolicyOption = None,
 ) -> None:
     """Make everything in a recipe: skips what is made, resumes what was cut off, writes a report.
 
@@ -117,14 +120,15 @@ def run(
         if started.size > 1:
             raise RequestError(f"{started.size} processes were started already: leave out --nproc and --nnodes")
         folder = ["--workspace", str(workspace)] if workspace else []
-        launch(wanted, ["run", recipe, *(overrides or []), *folder, "--join-timeout", str(join_timeout)])
+        rules = ["--policy", policy] if policy else []
+        launch(wanted, ["run", recipe, *(overrides or []), *folder, *rules, "--join-timeout", str(join_timeout)])
         return
     store = open_store(workspace)
     with join(started, join_timeout) as team:
         if isinstance(team, Follower):
-            follow(recipe, overrides or [], store, team)
+            follow(recipe, overrides or [], store, team, policy)
             return
-        result = run_recipe(recipe, overrides or [], store, Progress(), team)
+        result = run_recipe(recipe, overrides or [], store, Progress(), team, policy)
     made = [step.node.name for step in result.steps if step.made]
     print(f"made: {', '.join(made)}" if made else "nothing to make: all artifacts are up to date")
     print(f"report: {result.report}")
@@ -152,6 +156,7 @@ def plan(
     mfu: Annotated[
         float | None, typer.Option(min=0.01, max=1.0, help="Share of the peak to assume; the machine's own if not set.")
     ] = None,
+    policy: PolicyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a run would make, and what its training needs: memory by part, time, cost, energy, a layout that fits.
@@ -159,10 +164,12 @@ def plan(
     Checks every field and file. Nothing is started.
     """
     from groundup.recipe import load
+    from groundup.rights.reach import Reach
     from groundup.train.plan.estimate import assess_recipe
     from groundup.train.plan.machine import find_machine
 
-    store, resolved = open_store(workspace), load(recipe, overrides or [])
+    store = open_store(workspace)
+    resolved = load(recipe, overrides or [], reach=Reach.load(store.workspace), policy=policy)
     there = [node.digest for node in resolved.nodes if store.has(node.digest)]
     made = {digest: store.open(digest, verify=False).record for digest in there}
     training = assess_recipe(resolved.nodes, made, find_machine(machine), count=nodes, devices=gpus, mfu=mfu)
@@ -192,12 +199,20 @@ def plan(
 app.command(epilog=studies.SWEEP_EXAMPLES)(studies.sweep)
 app.command(epilog=studies.ABLATE_EXAMPLES)(studies.ablate)
 app.command(epilog=tokenize.EXAMPLES)(tokenize.tokenize)
+app.command(epilog=withdraw.EXAMPLES)(withdraw.withdraw)
+app.command(epilog=document.EXAMPLES)(document.document)
+app.command(epilog=recheck.EXAMPLES)(recheck.recheck)
+app.command(epilog=trace.EXAMPLES)(trace.trace)
+app.command(epilog=ledger.EXAMPLES)(ledger.ledger)
 
 
 @app.command("list", epilog="Example:  groundup list --json")
 def list_artifacts(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """List the artifacts in the workspace, oldest first."""
+    from groundup.withdrawal import marks
+
     store = open_store(workspace)
+    marked = marks.load(store.workspace)
     by_digest: dict[str, list[str]] = {}
     for name, digest in store.names().items():
         by_digest.setdefault(digest, []).append(name)
@@ -209,6 +224,7 @@ def list_artifacts(workspace: WorkspaceOption = None, as_json: JsonOption = Fals
             "digest": artifact.record.digest,
             "created": artifact.record.created,
             "bytes": sum(file.bytes for file in artifact.record.files.values()),
+            "withdrawals": marked.get(artifact.record.digest, []),
         }
         for artifact in store.all()
     ]
@@ -221,11 +237,14 @@ def list_artifacts(workspace: WorkspaceOption = None, as_json: JsonOption = Fals
 
     for row in rows:
         names = ", ".join(row["names"]) or "(no longer named)"
-        print(f"{names:<24} {row['kind']:<14} {row['digest'][:12]}  {human_bytes(row['bytes']):>10}  {row['created']}")
+        mark = "  holds withdrawn material" if row["withdrawals"] else ""
+        size = human_bytes(row["bytes"])
+        print(f"{names:<24} {row['kind']:<14} {row['digest'][:12]}  {size:>10}  {row['created']}{mark}")
 
 
 @app.command(
     epilog="Examples:  groundup show base   ·   groundup show --why index.html   ·   groundup show corpus --why 3f2a9c"
+    "   ·   groundup show base --licences --policy open"
 )
 def show(
     reference: Annotated[
@@ -234,6 +253,10 @@ def show(
     why: Annotated[
         str | None, typer.Option(help="A page by id, record or address: why it is in the corpus, or not.")
     ] = None,
+    licences: Annotated[
+        bool, typer.Option("--licences", help="How much of it stands under which licence; with --policy, for what use.")
+    ] = False,
+    policy: PolicyOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -249,6 +272,9 @@ def show(
         return
     if reference is None:
         raise RequestError("name an artifact, or a page with --why; 'groundup list' tells what there is")
+    if licences or policy:
+        show_licences(reference, policy, workspace, as_json)
+        return
     artifact = open_store(workspace).find(reference)
     record = artifact.record.model_dump(mode="json")
     if as_json:
@@ -261,9 +287,17 @@ def show(
         field: [f"{link['name']} ({link['digest'][:12]})" for link in links]
         for field, links in record["inputs"].items()
     }
-    shown["licences"] = list(artifact.record.terms.licences)
+    terms = artifact.record.terms
+    shown["licences"] = list(terms.licences)
+    shown |= {"licences stated by pages": list(terms.found)} if terms.found else {}
+    shown |= {"declared use": terms.use} if terms.use != "train" else {}
+    shown |= {"terms of service": said} if (said := sorted({one.terms for one in terms.sources} - {""})) else {}
     shown["files"] = {name: file["bytes"] for name, file in record["files"].items()}
     shown["folder"] = str(artifact.path)
+    from groundup.withdrawal import marks
+
+    if receipts := marks.of(open_store(workspace).workspace, artifact.record.digest):
+        shown["withdrawals"] = receipts
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110).rstrip())
 
 
@@ -285,9 +319,12 @@ def lineage(
     if step is not None or document is not None:
         _print_readings(store, reference, step, document, as_json)
         return
-    branch = trace(store, store.find(reference, verify=False).record)
+    from groundup.withdrawal import marks
+
+    branch = trace(store, store.find(reference, verify=False).record).as_json()
+    marks.show_in(branch, marks.load(store.workspace))
     if as_json:
-        print(json.dumps(branch.as_json(), indent=2))
+        print(json.dumps(branch, indent=2))
         return
     from rich.console import Console
     from rich.markup import escape
@@ -295,16 +332,21 @@ def lineage(
 
     def grow(data: dict[str, Any], parent: Tree | None) -> Tree:
         label = f"[bold]{escape(data['name'])}[/bold]  {data['kind']}  [dim]{data['digest'][:12]}[/dim]"
+        label += "  [red]holds withdrawn material[/red]" if "withdrawals" in data else ""
         tree = Tree(label) if parent is None else parent.add(label)
         for child in data["inputs"]:
             grow(child, tree)
         for source in data["sources"]:
-            tree.add(
-                f"{escape(source['source'])}  [green]{escape(source['licence'])}[/green]  {escape(source['origin'])}"
-            )
+            leaf = f"{escape(source['source'])}  [green]{escape(source['licence'])}[/green]  {escape(source['origin'])}"
+            leaf += f"  [yellow]use: {source['use']}[/yellow]" if source["use"] != "train" else ""
+            leaf += f"  terms: {escape(source['terms'])}" if source["terms"] else ""
+            branch = tree.add(leaf)
+            for name, count in source["found"]:
+                if name != source["licence"]:
+                    branch.add(f"[yellow]{count} pages state {escape(name)}[/yellow]")
         return tree
 
-    Console(soft_wrap=True).print(grow(branch.as_json(), None))
+    Console(soft_wrap=True).print(grow(branch, None))
 
 
 def _print_readings(store: Store, model: str, step: int | None, document: str | None, as_json: bool) -> None:
@@ -390,7 +432,7 @@ def chat(
 
     engine, _ = _engine(model, workspace)
     params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
-    run_chat(engine, system, params, say, complete)
+    run_chat(engine, system, params, say, complete, _verbatim(workspace))
 
 
 @app.command(epilog="Example:  groundup serve quickstart/bundle --port 8000")
@@ -406,7 +448,7 @@ def serve(
     engines, digests = {}, {}
     for model in models:
         engines[model], digests[model] = _engine(model, workspace)
-    run_server(engines, digests, host, port)
+    run_server(engines, digests, host, port, _verbatim(workspace))
 
 
 def _engine(model: str, workspace: Path | None) -> tuple[Any, str]:
@@ -423,9 +465,20 @@ def _engine(model: str, workspace: Path | None) -> tuple[Any, str]:
         if artifact.record.kind not in {"model", "bundle"}:
             raise RequestError(f"{model!r} is a {artifact.record.kind}, not a model or bundle")
         folder, digest = artifact.path, artifact.record.digest
+        from groundup.withdrawal.marks import warning
+
+        if told := warning(open_store(workspace).workspace, digest, model):
+            print(f"groundup: warning: {told}", file=sys.stderr)
     from groundup.infer.engine import Engine
 
     return Engine.load(folder), digest
+
+
+def _verbatim(workspace: Path | None) -> Any:
+    """The workspace's filter for verbatim output."""
+    from groundup.rights.verbatim import Verbatim
+
+    return Verbatim.load(open_store(workspace).workspace)
 
 
 if __name__ == "__main__":

@@ -6,21 +6,28 @@ its record and its token stores, and asked. A fine-tuned model is followed to th
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from groundup.artifact.record import Record
+from groundup.artifact.sql.files import READS, reads_folder, short
 from groundup.artifact.stage import Artifact
 from groundup.artifact.store import Store
 from groundup.base.errors import ArtifactError, RequestError
+from groundup.base.progress import Progress
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.stages.pretrain.run import packed_steps
+from groundup.train.reads import all_reads
 from groundup.train.stream import PackedSteps
 
 Numbers = npt.NDArray[np.int64]
@@ -178,6 +185,39 @@ class Trained:
                 "tells what became of a page"
             )
         return Readings(self.record.name, name, tuple(stores), tuple(sorted(tokens.items())))
+
+
+def keep_reads(store: Store, trained: Trained, progress: Progress) -> Path:
+    """What every step of a model read, as ``indexes/<digest16>/reads/00000.parquet`` in the workspace; the folder.
+
+    It is made when it isn't there, from the order of the token stores, in memory that doesn't grow with the run.
+    """
+    folder = reads_folder(store, trained.record)
+    if folder.is_dir():
+        return folder
+    steps, names = trained.steps, np.array([short(one.record.digest) for one in trained.stores])
+    beside = folder.with_name(f"reads-{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        with pq.ParquetWriter(beside / "00000.parquet", READS, compression="zstd") as file:
+            for done, found in all_reads(steps):
+                columns: dict[str, Any] = {
+                    "store": pa.array(names[found.source]),
+                    "place": found.document,
+                    "epoch": found.epoch.astype(np.int32),
+                    "step": found.step,
+                    "tokens": found.tokens.astype(np.int32),
+                }
+                file.write_table(pa.table(columns, schema=READS))
+                progress.update(f"what {trained.record.name} read", done, steps.num_steps, "steps")
+        beside.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was here first, with the same
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
 
 
 def _pretrained(store: Store, record: Record) -> Record:

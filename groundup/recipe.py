@@ -20,6 +20,11 @@ from groundup.base.config import Config, FileRef, markers
 from groundup.base.errors import RequestError, nearest
 from groundup.base.files import sha256_json, sha256_path
 from groundup.base.yaml_file import read_yaml
+from groundup.rights.compliance import comply
+from groundup.rights.licences.expression import parse
+from groundup.rights.policy import Policy
+from groundup.rights.policy import locate as find_policy
+from groundup.rights.reach import NOTHING, Reach, withheld
 
 STAGES: Final = {
     "source": "groundup.stages.source.config:SourceConfig",
@@ -41,17 +46,22 @@ STAGES: Final = {
     "bundle": "groundup.stages.bundle.config:BundleConfig",
 }
 PACKAGE: Final = Path(groundup.__file__).parent
+_FIELDS: Final = ("name", "description", "policy", "artifacts")
+CARRIERS: Final = ("pages", "corpus")
+"""Kinds that carry the text of all that they are made from, what was dropped included."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A resolved recipe. ``nodes`` are in an order in which each comes after its inputs; ``hashes`` are those of the
-    files that it names, by path as written."""
+    files that it names, by path as written. ``policy`` is what it was checked against; ``notes`` are for people."""
 
     name: str
     description: str
     nodes: tuple[Node, ...]
     hashes: Mapping[str, str]
+    policy: Policy | None = None
+    notes: tuple[str, ...] = ()
 
 
 def stage_class(stage: str, where: str) -> type[StageConfig]:
@@ -68,10 +78,17 @@ def packaged() -> dict[str, Path]:
     return {path.stem: path for path in sorted((PACKAGE / "recipes").glob("*.yaml"))}
 
 
-def load(reference: str, overrides: Sequence[str] = (), hashes: Mapping[str, str] | None = None) -> Recipe:
+def load(
+    reference: str,
+    overrides: Sequence[str] = (),
+    hashes: Mapping[str, str] | None = None,
+    reach: Reach = NOTHING,
+    policy: str | None = None,
+) -> Recipe:
     """Read and resolve a recipe by packaged name or path; ``overrides`` are ``artifact.field=value``.
 
-    ``hashes`` of files by path as written, if another process has taken them already.
+    ``hashes`` of files by path as written, if another process has taken them already. ``reach`` is what withdrawals
+    leave out in the workspace where it will run. ``policy``, by packaged name or path, takes the place of the recipe's.
     """
     path = _locate(reference)
     data = read_yaml(path)
@@ -79,22 +96,29 @@ def load(reference: str, overrides: Sequence[str] = (), hashes: Mapping[str, str
         raise RequestError(f"{path} must be a mapping with 'name' and 'artifacts'")
     for override in overrides:
         _apply(data, override)
-    return resolve(data, path, hashes)
+    if policy is not None:
+        data["policy"] = str(find_policy(policy))
+    return resolve(data, path, hashes, reach)
 
 
-def resolve(data: Mapping[str, Any], path: Path, hashes: Mapping[str, str] | None = None) -> Recipe:
+def resolve(
+    data: Mapping[str, Any], path: Path, hashes: Mapping[str, str] | None = None, reach: Reach = NOTHING
+) -> Recipe:
     """Resolve what a recipe file at ``path`` says, or is to say."""
-    unknown = set(data) - {"name", "description", "artifacts"}
+    unknown = set(data) - set(_FIELDS)
     if unknown:
         word = sorted(unknown)[0]
-        raise RequestError(f"{path}: unknown field {word!r}{nearest(word, ['name', 'description', 'artifacts'])}")
+        raise RequestError(f"{path}: unknown field {word!r}{nearest(word, _FIELDS)}")
     entries = data.get("artifacts")
     if not isinstance(entries, dict) or not entries:
         raise RequestError(f"{path}: 'artifacts' must name at least one artifact and its stage")
     configs = _fill({str(name): _config(str(name), entry) for name, entry in entries.items()})
-    resolver = _Resolver(configs, path.parent, hashes or {})
+    policy = _policy(data.get("policy"), path)
+    configs = comply(configs, policy)
+    resolver = _Resolver(configs, path.parent, hashes or {}, reach)
     nodes = resolver.resolve()
-    return Recipe(str(data.get("name", path.stem)), str(data.get("description", "")).strip(), nodes, resolver.hashes)
+    name, description = str(data.get("name", path.stem)), str(data.get("description", "")).strip()
+    return Recipe(name, description, nodes, resolver.hashes, policy, _renamed(entries))
 
 
 def _locate(reference: str) -> Path:
@@ -143,6 +167,30 @@ def _config(name: str, entry: object) -> StageConfig:
     return stage_class(stage, where).parse(fields, where)
 
 
+def _policy(reference: object, path: Path) -> Policy | None:
+    """The policy that a recipe names."""
+    if reference is None:
+        return None
+    if not isinstance(reference, str) or not reference:
+        raise RequestError(f"{path}: 'policy' must be the path of a policy file or the name of a packaged one")
+    return Policy.load(reference, path.parent)
+
+
+def _renamed(entries: Mapping[str, Any]) -> tuple[str, ...]:
+    """Notes on licence ids that SPDX has withdrawn, in the order of the artifacts."""
+    notes: dict[str, None] = {}
+    stack: list[Any] = [*entries.values()][::-1]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, Mapping):
+            said = one.get("licence")
+            notes |= dict.fromkeys(parse(said).notes if isinstance(said, str) and said.strip() else ())
+            stack += [*one.values()][::-1]
+        elif isinstance(one, list):
+            stack += reversed(one)
+    return tuple(notes)
+
+
 def _fill(configs: dict[str, StageConfig]) -> dict[str, StageConfig]:
     return {name: config.fill(configs) for name, config in configs.items()}
 
@@ -150,9 +198,12 @@ def _fill(configs: dict[str, StageConfig]) -> dict[str, StageConfig]:
 class _Resolver:
     """Turns configurations into nodes, inputs first."""
 
-    def __init__(self, configs: Mapping[str, StageConfig], folder: Path, hashes: Mapping[str, str]) -> None:
+    def __init__(
+        self, configs: Mapping[str, StageConfig], folder: Path, hashes: Mapping[str, str], reach: Reach
+    ) -> None:
         self._configs = configs
         self._folder = folder
+        self._reach = reach
         self._done: dict[str, Node] = {}
         self.hashes = dict(hashes)
 
@@ -170,7 +221,8 @@ class _Resolver:
             config = self._configs[name]
             inputs = dict(self._inputs(name, config, (*path, name)))
             files = self._files(name, config)
-            self._done[name] = Node(name, config, inputs, files, self._digest(config, inputs, files))
+            hashes = {path: self._hash(path, place) for path, place in files.items()}
+            self._done[name] = identified(name, config, inputs, files, hashes, self._reach)
         return self._done[name]
 
     def _inputs(self, name: str, config: StageConfig, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[Node, ...]]]:
@@ -196,18 +248,6 @@ class _Resolver:
             found[path] = existing[0].resolve()
         return found
 
-    def _digest(self, config: StageConfig, inputs: Mapping[str, tuple[Node, ...]], files: Mapping[str, Path]) -> str:
-        identity = config.identity({path: self._hash(path, place) for path, place in files.items()})
-        return sha256_json(
-            {
-                "format": 1,
-                "stage": config.stage,
-                "version": config.version,
-                "config": {key: value for key, value in identity.items() if key not in inputs},
-                "inputs": {f: [node.digest for node in nodes] for f, nodes in inputs.items() if f in identity},
-            }
-        )
-
     def _hash(self, path: str, place: Path) -> str:
         if path not in self.hashes:
             try:
@@ -215,6 +255,46 @@ class _Resolver:
             except OSError as error:
                 raise RequestError(f"file {place} can't be read: {error.strerror}") from None
         return self.hashes[path]
+
+
+def identified(
+    name: str,
+    config: StageConfig,
+    inputs: Mapping[str, tuple[Node, ...]],
+    files: Mapping[str, Path],
+    hashes: Mapping[str, str],
+    reach: Reach,
+) -> Node:
+    """The node that a configuration makes of inputs and files (with their hashes by path), with its digests."""
+    identity = config.identity(hashes)
+
+    def digest(essence: bool) -> str:
+        return sha256_json(
+            {
+                "format": 1,
+                "stage": config.stage,
+                "version": config.version,
+                "config": {key: value for key, value in identity.items() if key not in inputs},
+                "inputs": {
+                    field: [_counts_as(node, config, essence) for node in nodes]
+                    for field, nodes in inputs.items()
+                    if field in identity
+                },
+            }
+        )
+
+    essence = digest(essence=True)
+    if config.brings_in:
+        left_out = reach.ids(essence)
+        fewer = withheld(essence, left_out), withheld(essence, reach.kept_ids(essence))
+        return Node(name, config, inputs, files, *fewer, base=essence, withdrawn=left_out)
+    return Node(name, config, inputs, files, digest(essence=config.kind not in CARRIERS), essence)
+
+
+def _counts_as(node: Node, config: StageConfig, essence: bool) -> str:
+    """The digest by which an input counts. A stage that reads pages and makes no corpus of them reads all of them."""
+    reads_all = node.config.kind == "pages" and config.kind not in CARRIERS
+    return node.digest if reads_all or not essence else node.essence or node.digest
 
 
 def json_schema() -> dict[str, Any]:
@@ -236,6 +316,7 @@ def json_schema() -> dict[str, Any]:
         "properties": {
             "name": {"type": "string"},
             "description": {"type": "string"},
+            "policy": {"type": "string", "description": "path of a policy file, or the name of a packaged one"},
             "artifacts": {"type": "object", "additionalProperties": {"oneOf": entries}},
         },
         "$defs": definitions,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from store_task import corpus, record, run_stage
 from tiny import tiny_tokenizer
@@ -21,9 +22,10 @@ from groundup.artifact.store import Store, scan
 from groundup.base.errors import ArtifactError, RequestError
 from groundup.base.progress import Silent
 from groundup.cli import app
-from groundup.readings import Trained
+from groundup.readings import Trained, keep_reads
 from groundup.stages.pretrain.config import PretrainConfig
 from groundup.stages.pretrain.run import run
+from groundup.train.reads import all_reads, reads
 from groundup.train.stream import WHOLE, PackedSteps, Part, TokenBatch
 
 SEQ_LEN = 32
@@ -190,6 +192,68 @@ def test_a_run_on_another_order_is_not_guessed_at(ran: Ran, field: str) -> None:
     other: Record = trained.record.model_copy(update={"metrics": metrics})
     with pytest.raises(ArtifactError, match="another order: its steps can't be told"):
         Trained(other, trained.stores).step(0)
+
+
+@pytest.mark.parametrize("at_once", [1, 37, 1 << 20])
+def test_the_reads_of_all_steps_are_those_of_each(ran: Ran, at_once: int) -> None:
+    trained = traced(ran)
+    steps, got, before = trained.steps, defaultdict[tuple[int, str, str], int](int), 0
+    ids = [pq.read_table(one.file("documents.parquet"), columns=["id"])["id"].to_pylist() for one in trained.stores]
+    for done, found in all_reads(steps, at_once):
+        keys = list(zip(*(column.tolist() for column in found[:4]), strict=True))
+        assert keys == sorted(set(keys)) and {key[0] for key in keys} == set(range(before, done))
+        for (step, source, document, epoch), tokens in zip(keys, found.tokens.tolist(), strict=True):
+            assert tokens > 0 and 0 <= epoch < 5
+            got[step, trained.stores[source].record.name, ids[source][document]] += tokens
+        before = done
+    assert before == steps.num_steps
+    want = defaultdict[tuple[int, str, str], int](int)
+    for step in range(steps.num_steps):
+        for read in trained.step(step).documents:
+            want[step, read.store, read.id] += read.tokens
+    assert got == want
+
+
+def test_the_epoch_of_a_read_is_that_of_its_row(ran: Ran) -> None:
+    steps = traced(ran).steps
+    want: dict[tuple[int, int, int, int], int] = defaultdict(int)
+    for step in range(steps.num_steps):
+        for source, row in steps.rows_of(step):
+            order = steps.sources[source].order
+            epoch = next(number for number in range(order.num_epochs) if row < order.epochs[number + 1])
+            for segment in range(order.rows[row], order.rows[row + 1]):
+                document = int(steps.sources[source].store.documents_at(order.starts[segment : segment + 1])[0])
+                want[step, source, document, epoch] += int(order.lengths[segment])
+    found = reads(steps, 0, steps.num_steps)
+    assert {tuple(key): int(n) for *key, n in np.stack(found, axis=1).tolist()} == want
+    assert len({epoch for _, _, _, epoch in want}) > 1
+
+
+def test_reads_are_kept_and_found_again(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, store = traced(ran), Store(ran.workspace)
+    folder = keep_reads(store, trained, Silent())
+    (path,) = folder.iterdir()
+    table = pq.read_table(path)
+    total = sum(found.tokens.sum() for _, found in all_reads(trained.steps))
+    assert table.column("tokens").to_numpy().sum() == total == trained.record.metrics["train_tokens"]
+    assert (np.diff(table.column("step").to_numpy()) >= 0).all()
+    assert {path.name for path in folder.parent.iterdir()} == {"reads"}
+    monkeypatch.setattr("groundup.readings.all_reads", None)  # not made a second time
+    assert keep_reads(store, trained, Silent()) == folder
+    shutil.rmtree(folder)
+
+
+def test_reads_that_could_not_be_finished_leave_nothing(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, store = traced(ran), Store(ran.workspace)
+
+    def broken(steps: PackedSteps) -> Any:
+        yield from [next(iter(all_reads(steps, 1)))]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("groundup.readings.all_reads", broken)
+    with pytest.raises(KeyboardInterrupt):
+        keep_reads(store, trained, Silent())
+    assert not list((ran.workspace / "indexes" / trained.record.digest[:16]).iterdir())
 
 
 def test_the_command_line(ran: Ran, tmp_path: Path) -> None:

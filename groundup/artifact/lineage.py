@@ -42,7 +42,9 @@ class Branch:
             "stage": record.stage,
             "via": self.via,
             "licences": list(record.terms.licences),
-            "sources": [source.model_dump() for source in record.terms.sources] if leaf else own_sources(self),
+            "sources": [source.model_dump(mode="json") for source in record.terms.sources]
+            if leaf
+            else own_sources(self),
             "inputs": [branch.as_json() for branch in self.inputs],
         }
 
@@ -63,4 +65,4 @@ def trace(store: Store, record: Record) -> Branch:
 def own_sources(branch: Branch) -> list[dict[str, Any]]:
     """The source files that a stage read itself, beside its input artifacts."""
     inherited = {source for child in branch.inputs for source in child.record.terms.sources}
-    return [source.model_dump() for source in branch.record.terms.sources if source not in inherited]
+    return [source.model_dump(mode="json") for source in branch.record.terms.sources if source not in inherited]

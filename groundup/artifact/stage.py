@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 from groundup.artifact.exhibit import Exhibit
 from groundup.artifact.record import Record
-from groundup.artifact.terms import Terms
+from groundup.artifact.terms import Declared, Terms, Use
 from groundup.base.config import Config, markers
 from groundup.base.dist import World
 from groundup.base.errors import ArtifactError, RequestError
@@ -65,6 +65,8 @@ class Task:
     deleted when the artifact is committed. ``files`` maps each path in the configuration to where it lies.
     ``records`` holds the records of all ancestors by digest, for a stage that tells where its input came from.
     ``world`` says which of several processes this is: all share ``scratch``, only the main one fills ``payload``.
+    ``withdrawn`` holds the ids of rows that a stage that brings material in leaves out (``StageConfig.brings_in``);
+    ``former`` is the same material with more rows, made before, which is then filtered in place of being read again.
     """
 
     name: str
@@ -77,6 +79,8 @@ class Task:
     exhibits: list[Exhibit] = field(default_factory=list)
     records: Mapping[str, Record] = field(default_factory=dict)
     world: World = field(default_factory=World)
+    withdrawn: frozenset[str] = frozenset()
+    former: Artifact | None = None
 
     def input(self, name: str) -> Artifact:
         """The one artifact that the input field ``name`` refers to."""
@@ -90,13 +94,21 @@ class Task:
 
 @dataclass(frozen=True)
 class Node:
-    """A stage in a resolved recipe: its configuration, its inputs by field, its files and its digest."""
+    """A stage in a resolved recipe: its configuration, its inputs by field, its files and its digest.
+
+    ``withdrawn`` are rows left out of material that comes in, and ``base`` is its digest with all of them.
+    ``essence`` is the digest without those rows only that had been kept; empty where it is the digest
+    (:mod:`groundup.rights.reach`).
+    """
 
     name: str
     config: StageConfig
     inputs: Mapping[str, tuple[Node, ...]]
     files: Mapping[str, Path]
     digest: str
+    essence: str = ""
+    base: str = ""
+    withdrawn: frozenset[str] = frozenset()
 
     def input(self, name: str) -> Node:
         """The one node that the input field ``name`` refers to."""
@@ -118,6 +130,8 @@ class StageConfig(Config):
     so that a recipe resolves without the heavy libraries that its stages use. ``version`` is part of the digest:
     raise it when the same configuration should give another result. A ``distributed`` stage runs in all processes of
     a run at once, in a process group of torch.distributed; the others run in the main one while the rest wait.
+    A stage that ``brings_in`` material reads no artifacts and leaves out the rows in ``Task.withdrawn``. Of inputs in
+    fields that are ``only_measured`` nothing is learned.
     """
 
     stage: ClassVar[str]
@@ -125,6 +139,8 @@ class StageConfig(Config):
     runner: ClassVar[str]
     version: ClassVar[int] = 1
     distributed: ClassVar[bool] = False
+    brings_in: ClassVar[bool] = False
+    only_measured: ClassVar[tuple[str, ...]] = ("validation",)
 
     @classmethod
     def input_fields(cls) -> dict[str, InputRef]:
@@ -154,6 +170,14 @@ class StageConfig(Config):
 
     def fill(self, recipe: Mapping[str, StageConfig]) -> StageConfig:
         """Complete this configuration from the rest of the recipe (before digests are taken)."""
+        return self
+
+    def declared(self) -> tuple[Declared, ...]:
+        """The terms of the material that this stage itself brings in."""
+        return ()
+
+    def govern(self, policy: Config, use: Use) -> StageConfig:
+        """The same under a policy, for a stage that decides on single documents; ``use`` is what they are for."""
         return self
 
     def check(self, node: Node) -> None:

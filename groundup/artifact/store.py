@@ -5,6 +5,7 @@ workspace/
   partial/<digest16>/     payload/ and scratch/ of a stage that has not finished
   runs/<recipe>/          report.html, run.json
   names.json              {"recipe/name": digest}
+  replaced.json           {digest: the digest that took its place}, where material was withdrawn
   lock
 """
 
@@ -34,6 +35,7 @@ class Store:
         self.partial = workspace / "partial"
         self.runs = workspace / "runs"
         self._names = workspace / "names.json"
+        self._replaced = workspace / "replaced.json"
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -42,7 +44,11 @@ class Store:
         return (self._folder(digest) / RECORD).is_file()
 
     def open(self, digest: str, *, verify: bool = True) -> Artifact:
-        """The artifact with this digest; ArtifactError if it is absent or was altered."""
+        """The artifact with this digest; ArtifactError if it is absent or was altered.
+
+        One that was deleted after material of it was withdrawn is the one that took its place.
+        """
+        digest = digest if self.has(digest) else self.standing(digest)
         folder = self._folder(digest)
         record = _read_record(folder)
         if record.digest != digest:
@@ -69,6 +75,24 @@ class Store:
             raise ArtifactError(
                 f"{self._names} is not readable ({error}); delete it and run the recipe again"
             ) from None
+
+    def replaced(self) -> dict[str, str]:
+        """Which artifact took the place of which, by digest, where material was withdrawn."""
+        if not self._replaced.is_file():
+            return {}
+        try:
+            return dict(read_json(self._replaced))
+        except (ValueError, TypeError) as error:
+            raise ArtifactError(f"{self._replaced} is not readable ({error}); restore it from a copy") from None
+
+    def standing(self, digest: str) -> str:
+        """The digest that took the place of another, through any number of steps; itself if none did."""
+        replaced = self.replaced()
+        seen = {digest}
+        while (after := replaced.get(digest)) is not None and after not in seen:
+            seen.add(after)
+            digest = after
+        return digest
 
     def find(self, reference: str, *, verify: bool = True) -> Artifact:
         """The artifact meant by ``base``, ``quickstart/base`` or the start of a digest."""
@@ -149,6 +173,19 @@ class Store:
     def discard_payload(self, digest: str) -> None:
         """Delete the half-made payload of an attempt that failed; scratch stays for the next one."""
         shutil.rmtree(self.partial / digest[:16] / "payload", ignore_errors=True)
+
+    def set_replaced(self, digests: dict[str, str]) -> None:
+        """Say which artifact took the place of which, beside what was said before."""
+        before = self.replaced()
+        after = {**before, **digests}
+        if after != before:
+            write_json(self._replaced, dict(sorted(after.items())))
+
+    def delete(self, digest: str) -> None:
+        """Delete an artifact: after a crash at any point it is whole, or no artifact any more."""
+        folder = self._folder(digest)
+        (folder / RECORD).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def set_names(self, names: dict[str, str]) -> None:
         """Point names at digests, keeping the other names."""

@@ -51,6 +51,9 @@ class Story:
 
         tell("corpus", f"{self.corpus.name} ({self.corpus.digest[:12]})")
         tell("source", f"{entry['source']}, {entry['licence']}" + (f", {entry['url']}" if entry["url"] else ""))
+        for name, column in (("author", "author"), ("says", "found_licence"), ("permission", "permission")):
+            if entry[column]:
+                tell(name, entry[column])
         if entry["extractor"]:
             of = f" from {entry['page_bytes']:,} bytes of {entry['media_type']}" if entry["page_bytes"] else ""
             tell("text", f"by {entry['extractor']}{of}")
@@ -83,6 +86,7 @@ def stories(store: Store, wanted: str, reference: str | None) -> list[Story]:
     """What happened to the page with this id (or its beginning), record or address, in one corpus or in all.
 
     RequestError if no ledger knows it, more pages than a person reads match, or ``reference`` is not a corpus.
+    ArtifactError if a ledger disagrees with its corpus.
     """
     need(bool(wanted.strip()), "name a page by its id or the beginning of it, its record or its address")
     if reference is not None:
@@ -94,6 +98,8 @@ def stories(store: Store, wanted: str, reference: str | None) -> list[Story]:
     else:
         corpora = [artifact for artifact in store.all() if artifact.record.kind == "corpus"]
     with_ledger = [artifact for artifact in corpora if (artifact.path / "ledger").is_dir()]
+    for artifact in with_ledger:
+        ledger.check(artifact.path, artifact.record.name)
     entries = [(artifact, entry) for artifact in with_ledger for entry in ledger.find(artifact.path / "ledger", wanted)]
     if not entries:
         where = f"{len(with_ledger)} ledger{'s' * (len(with_ledger) != 1)}"

@@ -9,7 +9,9 @@ from typing import Literal
 from groundup.base.errors import RequestError
 from groundup.infer.engine import Engine
 from groundup.infer.sampling import SamplingParams
+from groundup.rights.verbatim import Verbatim
 from groundup.serve.pieces import TextPieces
+from groundup.serve.withheld import Withheld
 from groundup.text.chat.template import ChatMessage
 from groundup.text.tokenizer import Tokenizer
 
@@ -18,7 +20,7 @@ from groundup.text.tokenizer import Tokenizer
 class Finished:
     """The end of an answer: why it ended, and how many tokens were generated (the stop token not counted)."""
 
-    reason: Literal["stop", "length"]
+    reason: Literal["stop", "length", "content_filter"]
     tokens: int
 
 
@@ -36,25 +38,32 @@ def text_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def answer(
-    engine: Engine, prompt: Sequence[int], params: SamplingParams, stop: Sequence[str] = ()
+    engine: Engine,
+    prompt: Sequence[int],
+    params: SamplingParams,
+    stop: Sequence[str] = (),
+    verbatim: Verbatim | None = None,
 ) -> Generator[str | Finished, None, None]:
     """Pieces of text (never empty, never part of a character), then one ``Finished``.
 
-    The answer ends at a stop token, before a ``stop`` string, after ``max_new_tokens``, or where the context is
-    full. RequestError if the prompt leaves no room for a token.
+    The answer ends at a stop token, before a ``stop`` string, after ``max_new_tokens``, where the context is full, or
+    before it repeats what ``verbatim`` withholds. RequestError if the prompt leaves no room for a token.
     """
     room = min(params.max_new_tokens, engine.max_seq_len - len(prompt))
-    pieces = TextPieces(engine.tokenizer, stop)
+    pieces, withheld = TextPieces(engine.tokenizer, stop), Withheld(verbatim)
     count = 0
     for token in engine.stream(prompt, params):
         count += 1
-        if piece := pieces.push(token):
+        if piece := withheld.push(pieces.push(token)):
             yield piece
-        if pieces.stopped:
+        if pieces.stopped or withheld.stopped:
             break
-    if piece := pieces.finish():
+    if piece := withheld.push(pieces.finish()) + withheld.finish():
         yield piece
-    yield Finished("length" if count == room and not pieces.stopped else "stop", count)
+    if withheld.stopped:
+        yield Finished("content_filter", count)
+    else:
+        yield Finished("length" if count == room and not pieces.stopped else "stop", count)
 
 
 def _check_unicode(text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from groundup.base.errors import GroundupError, missing_extra, nearest
 from groundup.infer.engine import Engine
+from groundup.rights.verbatim import Verbatim
 from groundup.serve.answers import Finished, answer, chat_prompt, text_prompt
 from groundup.serve.openai import ChatRequest, CompletionRequest, Reply, Request
 from groundup.serve.wire import FAILED, ApiError, page, parse, read_body, tell_errors
@@ -36,14 +37,15 @@ def create_app(
     *,
     max_waiting: int = 16,
     allowed_hosts: Sequence[str] = ("*",),
+    verbatim: Verbatim | None = None,
 ) -> FastAPI:
     """The application that serves ``engines`` by name; ``digests`` say which weights each one holds.
 
     Besides the answer in the making, up to ``max_waiting`` wait; further requests get 429. ``allowed_hosts`` are
     the ``Host`` headers that are answered: on loopback that keeps other web sites from reaching the models through
-    a name of theirs that points here.
+    a name of theirs that points here. ``verbatim`` holds what no answer may repeat.
     """
-    service = _Service(engines, digests, Worker(max_waiting))
+    service = _Service(engines, digests, Worker(max_waiting), verbatim)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -65,8 +67,11 @@ def create_app(
 class _Service:
     """The routes, and what they share."""
 
-    def __init__(self, engines: Mapping[str, Engine], digests: Mapping[str, str], worker: Worker) -> None:
+    def __init__(
+        self, engines: Mapping[str, Engine], digests: Mapping[str, str], worker: Worker, verbatim: Verbatim | None
+    ) -> None:
         self.engines, self.digests, self.worker = dict(engines), dict(digests), worker
+        self.verbatim = verbatim
         self.started = int(time.time())
 
     async def health(self) -> dict[str, Any]:
@@ -107,7 +112,7 @@ class _Service:
             raise _too_long(str(len(prompt)), engine)
         params = request.params(room)
         try:
-            job: Answer = self.worker.start(partial(answer, engine, prompt, params, request.stops))
+            job: Answer = self.worker.start(partial(answer, engine, prompt, params, request.stops, self.verbatim))
         except Busy as busy:
             raise ApiError(429, str(busy), code="rate_limit_exceeded", retry=busy.seconds) from None
         with_usage = bool(request.stream_options and request.stream_options.include_usage)

@@ -12,6 +12,7 @@ from groundup.base.errors import RequestError, missing_extra
 
 if TYPE_CHECKING:
     from groundup.infer.engine import Engine
+    from groundup.rights.verbatim import Verbatim
     from groundup.text.tokenizer import Tokenizer
 
 try:
@@ -24,11 +25,21 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost")
 _GRACE: Final = 3  # seconds for answers in the making
 
 
-def serve(engines: Mapping[str, Engine], digests: Mapping[str, str], host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve ``engines`` by name until Ctrl-C or SIGTERM. On loopback only local names are answered."""
+def serve(
+    engines: Mapping[str, Engine],
+    digests: Mapping[str, str],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    verbatim: Verbatim | None = None,
+) -> None:
+    """Serve ``engines`` by name until Ctrl-C or SIGTERM. On loopback only local names are answered.
+
+    ``verbatim`` holds what no answer may repeat.
+    """
     from groundup.serve.app import create_app
 
-    app = create_app(engines, digests, allowed_hosts=_LOOPBACK if host in _LOOPBACK else ("*",))
+    hosts = _LOOPBACK if host in _LOOPBACK else ("*",)
+    app = create_app(engines, digests, allowed_hosts=hosts, verbatim=verbatim)
     run_server(app, host, port, "chat page", "API: .../v1   ")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from groundup.base.errors import RequestError
 from groundup.infer.engine import Engine
 from groundup.infer.sampling import SamplingParams
+from groundup.rights.verbatim import Verbatim
 from groundup.serve.answers import Finished, answer, chat_prompt
 
 
@@ -15,14 +16,19 @@ class ChatSession:
 
     ``messages`` are the turns so far, without the system message. ``dropped`` counts the messages that were
     forgotten because the conversation no longer fitted. ``params`` and ``system`` may be changed between turns.
+    ``verbatim`` holds what no answer may repeat; ``withheld`` says whether the last one was stopped for that.
     """
 
-    def __init__(self, engine: Engine, params: SamplingParams, system: str | None = None) -> None:
+    def __init__(
+        self, engine: Engine, params: SamplingParams, system: str | None = None, verbatim: Verbatim | None = None
+    ) -> None:
         self.engine = engine
         self.params = params
         self.system = system
         self.messages: list[dict[str, str]] = []
         self.dropped = 0
+        self.verbatim = verbatim
+        self.withheld = False
         self._asked = 0
 
     def reset(self) -> None:
@@ -44,9 +50,9 @@ class ChatSession:
         said: list[str] = []
         whole = False
         try:
-            for piece in answer(self.engine, prompt, params):
+            for piece in answer(self.engine, prompt, params, verbatim=self.verbatim):
                 if isinstance(piece, Finished):
-                    whole = True
+                    whole, self.withheld = True, piece.reason == "content_filter"
                 else:
                     said.append(piece)
                     yield piece

@@ -12,6 +12,7 @@ from typing import Final, TextIO
 from groundup.base.errors import RequestError, nearest
 from groundup.infer.engine import Engine
 from groundup.infer.sampling import SamplingParams
+from groundup.rights.verbatim import Verbatim
 from groundup.serve.answers import Finished, answer, text_prompt
 from groundup.serve.sessions import ChatSession
 
@@ -36,17 +37,19 @@ def run_chat(
     params: SamplingParams | None = None,
     say: str | None = None,
     complete: bool = False,
+    verbatim: Verbatim | None = None,
 ) -> None:
     """Talk to a model on stdin and stdout until the end of input; with ``say``, one message and its answer.
 
     ``complete`` has the model go on with each text as it is, without a chat template, as base models want. Where
     stdin is not a terminal, each line is a message, nothing but answers is printed, and a line that can't be
-    answered raises RequestError; on a terminal it is reported and the talk goes on.
+    answered raises RequestError; on a terminal it is reported and the talk goes on. ``verbatim`` holds what no answer
+    may repeat.
     """
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    talk = Talk(ChatSession(engine, params or SamplingParams(), system), complete)
+    talk = Talk(ChatSession(engine, params or SamplingParams(), system, verbatim), complete)
     if say is not None:
         talk.tell(say)
     elif sys.stdin.isatty():
@@ -94,14 +97,19 @@ class Talk:
             for piece in pieces:
                 self._print(piece)
         self._print("\n")
+        if self.session.withheld:
+            self._note("[stopped: the answer was about to repeat a text that has been withdrawn]")
+            self.session.withheld = False
 
     def _continuation(self, text: str) -> Generator[str, None, None]:
         """The text, and what the model makes of it."""
         engine = self.session.engine
         prompt = text_prompt(engine.tokenizer, text)
         yield text
-        for piece in answer(engine, prompt, self.session.params):
-            if not isinstance(piece, Finished):
+        for piece in answer(engine, prompt, self.session.params, verbatim=self.session.verbatim):
+            if isinstance(piece, Finished):
+                self.session.withheld = piece.reason == "content_filter"
+            else:
                 yield piece
 
     def _print(self, text: str) -> None:

@@ -202,12 +202,17 @@ class PackedSteps:
 
     def rows_at(self, first: int, count: int) -> list[tuple[int, int]]:
         """Rows ``first`` to ``first + count`` of the whole run, as (source, row of all its epochs)."""
-        chosen, places = interleave(self._weights, first, count)
-        found = []
-        for source, place in zip(chosen.tolist(), places.tolist(), strict=True):
-            order = self._orders[source]
-            found.append((source, place if order is None else int(order[place])))
-        return found
+        chosen, rows = self.row_numbers(first, count)
+        return list(zip(chosen.tolist(), rows.tolist(), strict=True))
+
+    def row_numbers(self, first: int, count: int) -> tuple[Numbers, Numbers]:
+        """The same as arrays: source and row of all its epochs, int64 (count,) each."""
+        chosen, rows = interleave(self._weights, first, count)
+        for source, order in enumerate(self._orders):
+            if order is not None:
+                mine = chosen == source
+                rows[mine] = order[rows[mine]]
+        return chosen, rows
 
     def rows_of(self, step: int) -> list[tuple[int, int]]:
         """The rows of a step, over all parts: (source, row of all its epochs)."""

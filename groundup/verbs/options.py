@@ -26,6 +26,10 @@ RecipeArgument = Annotated[
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(help="Changes, as artifact.field=value, such as base.depth=6.")
 ]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(help="What may be used for what: open, permissive, research, or a YAML file (docs/terms.md)."),
+]
 
 
 def open_store(workspace: Path | None) -> Store:

@@ -12,8 +12,10 @@ import yaml
 from fake_run import FakeRun, build
 from fake_stages import BOOKS, PAIRS, STORIES, TALKS, BaseConfig, PagesConfig, TokensConfig
 
-from groundup.artifact.card import NOT_RECORDED, markdown, render_card, render_cost, render_licences
 from groundup.artifact.lineage import Branch, grow
+from groundup.artifact.papers.annexes import render_cost, render_licences
+from groundup.artifact.papers.model_card import render_card
+from groundup.artifact.papers.page import NOT_RECORDED, markdown
 from groundup.artifact.record import Record
 from groundup.artifact.terms import Terms
 

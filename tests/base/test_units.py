@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundup.base.units import ByteSize, Span
+from groundup.base.units import ByteSize, Duration, Span
 
 
 @given(st.floats(0.001, 1e12), st.sampled_from(["tokens", "steps", "epochs"]))
@@ -34,3 +34,30 @@ def test_byte_sizes(text: str, size: int) -> None:
 def test_byte_sizes_refused(text: object) -> None:
     with pytest.raises(ValueError, match="unit"):
         ByteSize.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90 s", 90),
+        ("1 second", 1),
+        ("5 min", 300),
+        ("2 hours", 7200),
+        ("1.5h", 5400),
+        ("30 days", 2592000),
+        ("0 s", 0),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert Duration.parse(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "5 m", "5 months", "-1 s", "1 e", None, 5])
+def test_durations_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="unit"):
+        Duration.parse(text)
+
+
+@given(st.integers(0, 10**9).map(lambda count: count / 1000))
+def test_duration_reads_what_it_writes(value: float) -> None:
+    assert Duration.parse(str(Duration(value))) == value

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from groundup.artifact import why
+from groundup.artifact.ledger import LEDGER
+from groundup.artifact.ledger import write_shards as write_ledger
 from groundup.artifact.record import Record
 from groundup.artifact.stage import Artifact, Outcome, Task
 from groundup.artifact.store import Store
@@ -118,6 +120,42 @@ def test_the_ledger_has_every_document(tmp_path: Path) -> None:
     reasons = Counter(row["rule"] for row in rows(payload, "ledger"))
     drawn = len([row for row in rows(payload) if row["split"] == "train"])
     assert reasons == {None: drawn + 4, "not_drawn": 90 - drawn, "left_out": 11}
+
+
+def with_ledger(made: Artifact, documents: list[dict[str, Any]], more: int = 0) -> Artifact:
+    """The corpus with a ledger that has an author for each document, and rows of some that were dropped."""
+    rows = [{**row, "author": f"by {row['record']}", "permission": "allowed", "pipeline": "p"} for row in documents]
+    gone = [document("gone", number) for number in range(more)]
+    rows += [{**row, "step": "c4", "rule": "r", "author": "nobody", "split": None, "pipeline": "p"} for row in gone]
+    columns = [{name: value for name, value in row.items() if name in LEDGER.names} for row in rows]
+    write_ledger(made.path / "ledger", sorted(columns, key=lambda row: str(row["id"])))
+    return made
+
+
+def test_owners_come_from_the_ledgers_of_the_corpora(tmp_path: Path) -> None:
+    corpora = [
+        with_ledger(corpus(tmp_path, "web", WEB), WEB, more=50),
+        corpus(tmp_path, "books", BOOKS),
+        with_ledger(corpus(tmp_path, "again", WEB[:5]), WEB[:5]),
+    ]
+    payload, _ = mixed(tmp_path / "mix", corpora)
+    found = rows(payload, "ledger")
+    assert len(found) == len(WEB) + len(BOOKS) + 5
+    for row in found:
+        known = row["source"] == "web"
+        assert row["author"] == (f"by {row['record']}" if known else None)
+        assert (row["permission"], row["found_licence"]) == ("allowed" if known else None, None)
+    # A mixture can be mixed again: its ledger has the order of its corpus, not that of ids.
+    second = Artifact(payload, record("mix", documents=len(rows(payload))))
+    again, _ = mixed(tmp_path / "second", [second], max_epochs=1)
+    assert {row["id"]: row["author"] for row in rows(again, "ledger")} == {row["id"]: row["author"] for row in found}
+
+
+def test_a_ledger_that_lacks_a_document_is_refused(tmp_path: Path) -> None:
+    for number, documents in enumerate((WEB[1:], WEB[:-1], [*WEB, document("web", 7777)])):
+        made = with_ledger(corpus(tmp_path / str(number), "web", WEB), documents)
+        with pytest.raises(DataError, match=r"the ledger of 'web' disagrees with its corpus at document [0-9a-f]{12}:"):
+            mixed(tmp_path / str(number) / "mix", [made])
 
 
 @pytest.mark.parametrize("by", ["source", "corpus", "language", "licence"])

@@ -18,6 +18,8 @@ class BundleConfig(StageConfig):
     that the stages before left behind. Nobody types a number, and what was not recorded is left visibly blank.
     """
 
+    version: ClassVar[int] = 2
+
     stage: ClassVar[str] = "bundle"
     kind: ClassVar[str] = "bundle"
     runner: ClassVar[str] = "groundup.stages.bundle.run:run"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from typing import Final
 
-from groundup.artifact.card import COST_FILE, LICENCES_FILE, render_card, render_cost, render_licences
 from groundup.artifact.exhibit import Facts, Prose, Table
 from groundup.artifact.lineage import grow
+from groundup.artifact.papers.annexes import COST_FILE, LICENCES_FILE, render_cost, render_licences
+from groundup.artifact.papers.model_card import render_card
 from groundup.artifact.record import LOG_FOLDER
 from groundup.artifact.stage import Artifact, Outcome, Task
 from groundup.base.errors import ArtifactError

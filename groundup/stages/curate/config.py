@@ -9,9 +9,11 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field, field_validator
 
 from groundup.artifact.stage import InputRef, Node, StageConfig
-from groundup.base.config import Config, FileRef, execution
+from groundup.artifact.terms import Use
+from groundup.base.config import Config, FileRef, execution, later
 from groundup.base.errors import missing_extra, nearest
 from groundup.base.runner.executor import ExecutorName
+from groundup.rights.policy import Rules
 from groundup.stages.curate.identification.keep import labels
 from groundup.text.benchmark import Benchmark, evaluated
 
@@ -97,7 +99,7 @@ class CurateConfig(StageConfig):
     stage: ClassVar[str] = "curate"
     kind: ClassVar[str] = "corpus"
     runner: ClassVar[str] = "groundup.stages.curate.run:run"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     pages: Annotated[tuple[str, ...], InputRef("pages")] = Field(min_length=1, description="the pages to curate")
     extractor: Extractor = Field("best", description="how the main text of an HTML page is found; docs/extraction.md")
@@ -114,6 +116,10 @@ class CurateConfig(StageConfig):
     limits: dict[str, dict[str, float]] = Field(
         {}, description="other limits than those of the sets: filter to limit to value"
     )
+    policy: Rules | None = later(
+        None, description="what may be used for what (docs/terms.md); by default the rules of the recipe's policy"
+    )
+    purpose: Use = later("train", description="what the documents are for; a recipe under a policy finds out by itself")
     url_lists: UrlFilter | None = Field(None, description="addresses to leave out; none by default")
     quality: Annotated[str, InputRef("quality")] | None = Field(
         None, description="a quality model to judge by; none by default"
@@ -165,6 +171,10 @@ class CurateConfig(StageConfig):
         if self.decontaminate is not None:
             return self
         return self.model_copy(update={"decontaminate": evaluated(recipe)})
+
+    def govern(self, policy: Config, use: Use) -> StageConfig:
+        """Under a policy each document is judged by its licences and its host."""
+        return self.model_copy(update={"policy": policy, "purpose": use})
 
     def check(self, node: Node) -> None:
         """The packages of the ``curate`` extra must be there."""

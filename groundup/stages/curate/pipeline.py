@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from groundup.stages.curate.config import CurateConfig, UrlFilter
 from groundup.stages.curate.duplicates.exact import ExactKey
@@ -13,10 +14,12 @@ from groundup.stages.curate.engine.pipeline import Pipeline
 from groundup.stages.curate.extraction.operator import Extract
 from groundup.stages.curate.extraction.repair import Repair
 from groundup.stages.curate.filters.modes import chain, modes
+from groundup.stages.curate.filters.rules import Decide
 from groundup.stages.curate.identification.identify import Identify
 from groundup.stages.curate.identification.keep import KeepLanguages
 from groundup.stages.curate.identification.thresholds import shipped_thresholds
 from groundup.stages.curate.judging.code import Code, DecideCode
+from groundup.stages.curate.judging.policy import DecidePolicy
 from groundup.stages.curate.judging.quality import quality_operators
 from groundup.stages.curate.judging.spam import Spam, decide_spam
 from groundup.stages.curate.judging.toxicity import Toxicity, decide_toxicity
@@ -37,6 +40,8 @@ def pipeline(
     is the folder of the quality model, if it has one.
     """
     operators: list[Operator] = [Measures()]
+    if config.policy is not None:
+        operators.append(DecidePolicy(config.policy, config.purpose))
     if config.url_lists is not None:
         operators.append(DecideUrl(_url_lists(config.url_lists, files)))
     operators += [Extract(config.extractor), Repair()]
@@ -93,7 +98,8 @@ def _url_lists(config: UrlFilter, files: Mapping[str, Path]) -> UrlLists:
 
 def steps(config: CurateConfig) -> list[str]:
     """The steps that can drop a document, in order."""
-    named = ["url"] if config.url_lists is not None else []
+    named = ["policy"] if config.policy is not None else []
+    named += ["url"] if config.url_lists is not None else []
     named += ["extract", "repair", "identify"]
     named += dict.fromkeys(one.name for name in config.filters for one in modes()[name].filters)
     named += ["toxicity"] if config.toxicity is not None else []
@@ -107,6 +113,25 @@ def steps(config: CurateConfig) -> list[str]:
     named += ["near_dedup"] if config.near_duplicates is not None else []
     named += ["semantic_dedup"] if config.semantic_duplicates is not None else []
     return [*named, *(["decontaminate"] if config.decontaminate else [])]
+
+
+def rules(config: CurateConfig, operators: Pipeline) -> list[dict[str, Any]]:
+    """The steps that can drop a document, in order, as plain data for the record: which documents each looks at
+    (``all``, ``prose`` or ``code``), and its rules in order where it goes by a table of rules, else none.
+    """
+    shown: dict[str, str] = {"code": "code"}
+    named: dict[str, list[str]] = {}
+    for operator in operators.operators:
+        inner = operator.operator if isinstance(operator, ForProse) else operator
+        name = "identify" if isinstance(inner, KeepLanguages) else inner.spec.name
+        if isinstance(operator, ForProse):
+            shown[name] = "prose"
+        if isinstance(inner, Decide):
+            named.setdefault(name, []).extend(rule.name for rule in inner.rules)
+    return [
+        {"step": name, "of": shown.get(name, "all"), "rules": list(dict.fromkeys(named.get(name, ())))}
+        for name in steps(config)
+    ]
 
 
 def _keep_languages(config: CurateConfig) -> KeepLanguages:

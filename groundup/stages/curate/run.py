@@ -45,7 +45,7 @@ from groundup.stages.curate.passes.exact import ExactReduce
 from groundup.stages.curate.passes.finish import CONTAMINATION, COUNTS, Finish, PhraseCount, Place, set_phrases
 from groundup.stages.curate.passes.inputs import Partition, UnitInput
 from groundup.stages.curate.passes.near import Candidates, DiskShingles
-from groundup.stages.curate.pipeline import keys, pipeline, steps
+from groundup.stages.curate.pipeline import keys, pipeline, rules, steps
 from groundup.stages.curate.quality import MODEL
 from groundup.stages.curate.summary import summary
 from groundup.text.benchmark import item_id, item_texts, read_rows
@@ -92,7 +92,8 @@ def _run(config: CurateConfig, task: Task) -> Outcome:
     for name, schema in made.items():
         _collect(finished, name, schema, task.payload)
     task.show(*show(found, steps(config), passes.struck, passes.as_it_came(found.page)))
-    return Outcome({**found.metrics(config.redact), **passes.counted})
+    rule_order = rules(config, passes.pipeline)
+    return Outcome({**found.metrics(config.redact), **passes.counted, "steps": rule_order})
 
 
 class Passes:

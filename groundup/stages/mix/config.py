@@ -30,6 +30,7 @@ class MixConfig(StageConfig):
     stage: ClassVar[str] = "mix"
     kind: ClassVar[str] = "corpus"
     runner: ClassVar[str] = "groundup.stages.mix.run:run"
+    version: ClassVar[int] = 2
 
     corpora: Annotated[tuple[str, ...], InputRef("corpus")] = Field(
         min_length=1, description="the corpora to mix; a document in two of them counts for the first"

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from groundup.artifact import ledger
 from groundup.artifact.ledger import LEDGER
 from groundup.artifact.stage import Artifact, Outcome, Task
 from groundup.base.errors import DataError
@@ -16,6 +17,7 @@ from groundup.stages.mix.allot import Part, allot, shares
 from groundup.stages.mix.choose import Survey, copies
 from groundup.stages.mix.config import MixConfig
 from groundup.stages.mix.exhibits import exhibits
+from groundup.stages.mix.owners import owners_of
 from groundup.stages.mix.survey import Groups, batches, documents_of, survey
 from groundup.text.document import COPIES, CORPUS, MIXED, write_shards
 from groundup.text.tokenizer import Tokenizer
@@ -137,30 +139,33 @@ def _write(
     sources = Counter[str]()
 
     def taken() -> Iterator[dict[str, Any]]:
-        for place, row in _rows(corpora, CORPUS.names, task, "writing the corpus"):
+        for place, _, row in _rows(corpora, CORPUS.names, task, "writing the corpus"):
             if times[place]:
                 sources[row["source"]] += 1
                 yield {**row, COPIES: int(times[place])}
 
     def decided() -> Iterator[dict[str, Any]]:
         columns = [name for name in CORPUS.names if name in LEDGER.names]
-        for place, row in _rows(corpora, columns, task, "writing the ledger"):
+        last, owner = None, None
+        for place, corpus, row in _rows(corpora, columns, task, "writing the ledger"):
+            if corpus is not last or owner is None:
+                last, owner = corpus, owners_of(corpus)
             rule, detail = _RULES.get(int(verdict[place]), (None, None))
             gone = {"step": "mix", "rule": rule, "detail": detail, "split": None} if rule else {}
-            yield {**row, **gone, "pipeline": task.digest}
+            yield {**row, **owner(row["id"]), **gone, "pipeline": task.digest}
 
     write_shards(task.payload, "corpus", MIXED, taken())
-    write_shards(task.payload, "ledger", LEDGER, decided())
+    ledger.write_shards(task.payload / "ledger", decided())
     return sources
 
 
 def _rows(
     corpora: Sequence[Artifact], columns: Sequence[str], task: Task, phase: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The documents of all corpora as dictionaries, numbered in their order."""
+) -> Iterator[tuple[int, Artifact, dict[str, Any]]]:
+    """The documents of all corpora as dictionaries, numbered in their order, each with its corpus."""
     place, total = 0, documents_of(corpora)
-    for _, batch in batches(corpora, columns):
+    for corpus, batch in batches(corpora, columns):
         for row in batch.to_pylist():
-            yield place, row
+            yield place, corpus, row
             place += 1
         task.progress.update(phase, place, total, "documents")

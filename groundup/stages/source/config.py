@@ -10,8 +10,11 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from groundup.artifact.stage import StageConfig
-from groundup.base.config import Config, FileRef
+from groundup.artifact.terms import Declared, Use
+from groundup.base.config import Config, FileRef, later
 from groundup.base.units import ByteSize
+from groundup.rights.licences.field import Licence
+from groundup.stages.source.crawl_config import Crawl
 from groundup.text.benchmark import Benchmark, evaluated
 
 
@@ -19,8 +22,12 @@ class Supply(Config):
     """A file of material with the two things that nobody can find out later: its licence and where it came from."""
 
     path: Annotated[str, FileRef()] = Field(description="path of the file")
-    licence: str = Field(min_length=1, description="licence, as an SPDX identifier where there is one, such as CC0-1.0")
+    licence: Licence = Field(
+        min_length=1, description="licence, as an SPDX expression such as CC0-1.0, or LicenseRef-NAME; docs/terms.md"
+    )
     origin: str = Field(min_length=1, description="where the file came from: a repository, package or address")
+    terms: str = later("", description="terms of service that hold beside the licence: their address or name")
+    use: Use = later("train", description="what it may be used for: train, evaluate (and never train), or never")
     name: str = Field("", description="name of the source in records and reports; by default the name of the file")
     limit: int | None = Field(None, ge=1, description="keep this many pages or rows, drawn at random; all by default")
     seed: int = Field(0, description="seed of that draw")
@@ -66,7 +73,13 @@ class SourceFile(Supply):
     format: Format = Field("auto", description="what the files hold; auto goes by the ending of each name")
     text_field: str = Field("text", description="field of a JSONL or Parquet row that holds the text")
     title_field: str | None = Field(None, description="field of a row that names it in records; else its line")
+    author_field: str | None = Field(
+        None, description="field of a row that says who wrote it; by default 'author' or 'creator', where there is one"
+    )
     rows: Literal["text", "markdown", "html"] = Field("text", description="what the text of a row is")
+    signals: Literal["respect", "ignore"] = Field(
+        "respect", description="leave out pages whose own headers or markup say that they must not be trained on"
+    )
     split_headings: bool = Field(
         False, description="make each section under a Markdown heading a page of its own (chapters of a book)"
     )
@@ -123,6 +136,11 @@ class SourceFile(Supply):
 
 
 class _Files(StageConfig):
+    def declared(self) -> tuple[Declared, ...]:
+        """The terms of every file, and of a crawl."""
+        supplies = [*getattr(self, "files", ()), *filter(None, [getattr(self, "crawl", None)])]
+        return tuple(Declared(one.name, one.licence, getattr(one, "use", "train")) for one in supplies)
+
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         names = [supply.name for supply in getattr(self, "files", ())]
@@ -141,13 +159,15 @@ class SourceConfig(_Files):
     What can't be read is counted by reason, and the rest of the file is read all the same.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     stage: ClassVar[str] = "source"
     kind: ClassVar[str] = "pages"
+    brings_in: ClassVar[bool] = True
     runner: ClassVar[str] = "groundup.stages.source.run:run"
 
-    files: tuple[SourceFile, ...] = Field(min_length=1, description="the files, folders and archives to read")
+    files: tuple[SourceFile, ...] = Field((), description="the files, folders and archives to read")
+    crawl: Crawl | None = later(None, description="pages to ask for over the network, beside the files or instead")
     strict: bool = Field(False, description="stop at the first damaged file or bad row, in place of counting it")
     max_page_size: ByteSize = Field(
         ByteSize.parse("8 MiB"), description="a longer page or row is left out and counted, such as '8 MiB'"
@@ -160,8 +180,18 @@ class SourceConfig(_Files):
     )
     max_ratio: float = Field(200.0, gt=1, description="times its size that a file may unpack to, beyond 64 MiB")
 
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.files and self.crawl is None:
+            raise ValueError("name what to read: 'files', 'crawl' or both")
+        if self.crawl is not None and any(file.name == self.crawl.name for file in self.files):
+            raise ValueError(f"a file and the crawl are both called {self.crawl.name!r}; set 'name' to tell them apart")
+        return self
+
 
 class _Dialogues(_Files):
+    brings_in: ClassVar[bool] = True
+
     files: tuple[Supply, ...] = Field(min_length=1, description="JSONL files, plain or compressed, to read")
     decontaminate: tuple[Benchmark, ...] | None = Field(
         None, description="benchmarks whose items are kept out; by default every one that the recipe evaluates"

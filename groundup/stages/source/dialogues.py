@@ -6,10 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from groundup.artifact.exhibit import Funnel, Sample, Samples, Table
-from groundup.artifact.stage import Outcome, Task
+from groundup.artifact.stage import Artifact, Outcome, Task
 from groundup.artifact.terms import Terms
 from groundup.base.errors import DataError
 from groundup.base.seeds import unit_interval
@@ -17,6 +18,7 @@ from groundup.stages.source.config import ConversationsConfig, PreferencesConfig
 from groundup.stages.source.readers.rows import json_rows
 from groundup.stages.source.run import draw, supply_terms
 from groundup.stages.source.unpack import members
+from groundup.stages.source.withdrawn import WITHDRAWN, read_jsonl, terms_of
 from groundup.text.benchmark import Benchmark, item_id, item_texts, read_rows
 from groundup.text.conversation import (
     BadRow,
@@ -26,6 +28,8 @@ from groundup.text.conversation import (
     as_dicts,
     parse_conversations,
     parse_preference,
+    read_conversations,
+    read_preferences,
     write_conversations,
     write_jsonl,
     write_preferences,
@@ -57,11 +61,18 @@ class _Kind(Generic[D]):
     parse: Callable[[dict[str, Any], str, str], list[D]]
     text: Callable[[D], str]
     key: Callable[[D], str]
+    read: Callable[[Path], list[D]]
 
 
 def run_conversations(config: ConversationsConfig, task: Task) -> Outcome:
     """Write ``conversations.jsonl`` and ``rejects.jsonl``."""
-    kind = _Kind("conversations", _conversations, _conversation_text, lambda one: _messages_json(one.messages))
+    kind = _Kind(
+        "conversations",
+        _conversations,
+        _conversation_text,
+        lambda one: _messages_json(one.messages),
+        read_conversations,
+    )
     kept, outcome = _collect(config, task, kind)
     write_conversations(task.payload / "conversations.jsonl", kept)
     task.show(_samples([(one.messages, ()) for one in kept]))
@@ -70,7 +81,7 @@ def run_conversations(config: ConversationsConfig, task: Task) -> Outcome:
 
 def run_preferences(config: PreferencesConfig, task: Task) -> Outcome:
     """Write ``preferences.jsonl`` and ``rejects.jsonl``."""
-    kind = _Kind("preferences", _preferences, _preference_text, _preference_key)
+    kind = _Kind("preferences", _preferences, _preference_text, _preference_key, read_preferences)
     kept, outcome = _collect(config, task, kind)
     write_preferences(task.payload / "preferences.jsonl", kept)
     task.show(_samples([(one.prompt, (("chosen", one.chosen), ("rejected", one.rejected))) for one in kept]))
@@ -78,6 +89,8 @@ def run_preferences(config: PreferencesConfig, task: Task) -> Outcome:
 
 
 def _collect(config: ConversationsConfig | PreferencesConfig, task: Task, kind: _Kind[D]) -> tuple[list[D], Outcome]:
+    if task.former is not None:
+        return _filtered(config, task, task.former, kind)
     rejects: list[_Reject] = []
     rows: Counter[str] = Counter()
     parsed = [one for file in config.files for one in _read(file, task, kind, rows, rejects)]
@@ -86,7 +99,8 @@ def _collect(config: ConversationsConfig | PreferencesConfig, task: Task, kind: 
     if not clean:
         most = Counter(reject.reason for reject in rejects).most_common(1)
         raise DataError(f"no {kind.unit} are left{f'; most were dropped as {most[0][0]}' if most else ''}")
-    kept = [replace(one, split="held_out") if held else one for one, held in _split(clean, config)]
+    staying = _staying(clean, task, kind, rejects)
+    kept = [replace(one, split="held_out") if held else one for one, held in _split(staying, config)]
     write_jsonl(task.payload / "rejects.jsonl", (vars(reject) for reject in rejects))
     per_source = Counter(one.source for one in kept)
     reasons = dict(sorted(Counter(f"{reject.step}:{reject.reason}" for reject in rejects).items()))
@@ -103,6 +117,8 @@ def _collect(config: ConversationsConfig | PreferencesConfig, task: Task, kind: 
         ("no repeats", len(distinct), _of_step(reasons, "exact_dedup")),
         ("no benchmark items", len(clean), _of_step(reasons, "decontaminate")),
     ]
+    if task.withdrawn:
+        remaining.append(("not withdrawn", len(kept), _of_step(reasons, WITHDRAWN)))
     counts = tuple((file.name, rows[file.name], per_source[file.name], file.licence) for file in config.files)
     task.show(
         Funnel(title=f"From rows to {kind.unit}", unit=kind.unit, steps=(("rows", sum(rows.values()), {}), *remaining)),
@@ -110,6 +126,41 @@ def _collect(config: ConversationsConfig | PreferencesConfig, task: Task, kind: 
     )
     terms = tuple(supply_terms(file, task, per_source[file.name]) for file in config.files)
     return kept, Outcome(metrics, Terms.union([Terms(sources=terms)]))
+
+
+def _staying(documents: Sequence[D], task: Task, kind: _Kind[D], rejects: list[_Reject]) -> list[D]:
+    """The documents that were not withdrawn. It comes last, so that all others are those that they would be anyway."""
+    rejects.extend(_Reject("", name, WITHDRAWN, WITHDRAWN, "") for name in sorted(task.withdrawn))
+    staying = [one for one in documents if one.id not in task.withdrawn]
+    if not staying:
+        raise DataError(f"no {kind.unit} are left: all of them were withdrawn")
+    return staying
+
+
+def _filtered(
+    config: ConversationsConfig | PreferencesConfig, task: Task, former: Artifact, kind: _Kind[D]
+) -> tuple[list[D], Outcome]:
+    """What :func:`_collect` gives, made of what it gave with more rows: the files that it read may be gone."""
+    rows = kind.read(former.file(f"{kind.unit}.jsonl"))
+    listed = [_Reject(**row) for row in read_jsonl(former.file("rejects.jsonl"))]
+    rejects = [one for one in listed if one.step != WITHDRAWN]
+    staying = _staying([replace(one, split="train") for one in rows], task, kind, rejects)
+    kept = [replace(one, split="held_out") if held else one for one, held in _split(staying, config)]
+    write_jsonl(task.payload / "rejects.jsonl", (vars(reject) for reject in rejects))
+    per_source = Counter(one.source for one in kept)
+    sources = {file.name: per_source[file.name] for file in config.files}
+    before = former.record.metrics
+    reasons = {name: count for name, count in before["rejected"].items() if not name.startswith(f"{WITHDRAWN}:")}
+    metrics = {
+        **before,
+        kind.unit: len(kept),
+        "held_out": sum(one.split == "held_out" for one in kept),
+        "rejected": dict(sorted({**reasons, f"{WITHDRAWN}:{WITHDRAWN}": len(task.withdrawn)}.items())),
+        "sources": sources,
+    }
+    counts = tuple((file.name, sources[file.name], file.licence) for file in config.files)
+    task.show(Table(title="Sources", columns=("source", "kept", "licence"), rows=counts))
+    return kept, Outcome(metrics, terms_of(former, sources))
 
 
 def _read(file: Supply, task: Task, kind: _Kind[D], rows: Counter[str], rejects: list[_Reject]) -> Iterator[D]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from groundup.artifact.stage import InputRef, StageConfig
+from groundup.artifact.terms import Declared
 from groundup.base.config import FileRef, execution
 from groundup.base.runner.executor import ExecutorName
+from groundup.rights.licences.field import Licence
 
 
 class AdoptConfig(StageConfig):
@@ -31,7 +34,7 @@ class AdoptConfig(StageConfig):
     tokenizer: Annotated[str, InputRef("tokenizer", "model")] | None = Field(
         None, description="a tokenizer, or a model's, to start from in place of files"
     )
-    licence: str = Field("", description="licence of the files, as an SPDX identifier where there is one")
+    licence: Licence = Field("", description="licence of the files: an SPDX expression or LicenseRef-NAME")
     origin: str = Field("", description="where the files came from: a repository, package or address")
     split: str | None = Field(
         None,
@@ -60,6 +63,10 @@ class AdoptConfig(StageConfig):
     executor: ExecutorName = execution(
         "local", description="where words are counted: processes of this machine, or Ray (RAY_ADDRESS, or a local one)"
     )
+
+    def declared(self) -> tuple[Declared, ...]:
+        """The terms of the files."""
+        return tuple(Declared(Path(path).name, self.licence) for path in self.files)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from groundup.artifact.stage import InputRef, StageConfig
+from groundup.artifact.terms import Declared
 from groundup.base.config import FileRef
+from groundup.rights.licences.field import Licence
 
 
 class ExtendConfig(StageConfig):
@@ -23,12 +26,13 @@ class ExtendConfig(StageConfig):
     stage: ClassVar[str] = "extend"
     kind: ClassVar[str] = "model"
     runner: ClassVar[str] = "groundup.stages.tokenize.extend:run"
+    only_measured: ClassVar[tuple[str, ...]] = ("corpus",)
 
     model: Annotated[str, InputRef("model")] | None = Field(None, description="the model that gets the vocabulary")
     folder: Annotated[str, FileRef()] | None = Field(
         None, description="a Hugging Face folder (weights and tokenizer) to start from in place of a model"
     )
-    licence: str = Field("", description="licence of the folder's model, as an SPDX identifier where there is one")
+    licence: Licence = Field("", description="licence of the folder's model: an SPDX expression or LicenseRef-NAME")
     origin: str = Field("", description="where the folder came from: a repository, package or address")
     tokenizer: Annotated[str, InputRef("tokenizer")] = Field(
         description="the tokenizer with more entries, as stage adopt makes it from the model's own"
@@ -40,6 +44,10 @@ class ExtendConfig(StageConfig):
         0.01, ge=0, description="deviation of a special token's first values, as a share of that of all old entries"
     )
     seed: int = Field(1, ge=0, description="of that noise")
+
+    def declared(self) -> tuple[Declared, ...]:
+        """The terms of the folder."""
+        return tuple(Declared(Path(path).name, self.licence) for path in ([self.folder] if self.folder else []))
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:

@@ -8,8 +8,10 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from groundup.artifact.stage import InputRef, Node, StageConfig, need
+from groundup.artifact.terms import Declared
 from groundup.base.config import FileRef, execution, later
 from groundup.base.runner.executor import ExecutorName
+from groundup.rights.licences.field import Licence
 from groundup.text.store.packing import Packing
 
 
@@ -32,7 +34,7 @@ class TokensConfig(StageConfig):
     files: tuple[Annotated[str, FileRef()], ...] = later(
         (), description="in its place, folders of ids that another program wrote: MDS, litdata or Megatron"
     )
-    licence: str = later("", description="licence of the files, as an SPDX identifier where there is one")
+    licence: Licence = later("", description="licence of the files: an SPDX expression or LicenseRef-NAME")
     origin: str = later("", description="where the files came from")
     held_out: float = later(0.01, ge=0, lt=1, description="share of the documents of files set aside for validation")
     tokenizer: Annotated[str, InputRef("tokenizer")] = Field(
@@ -52,6 +54,10 @@ class TokensConfig(StageConfig):
     )
     workers: int | None = execution(None, ge=1, description="worker processes; by default one a core")
     executor: ExecutorName = execution("local", description="where jobs run: local, or ray (a cluster of Ray)")
+
+    def declared(self) -> tuple[Declared, ...]:
+        """The terms of the files."""
+        return tuple(Declared(Path(path).name, self.licence) for path in self.files)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

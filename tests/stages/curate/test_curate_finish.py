@@ -54,6 +54,9 @@ def placed_rows(draw: st.DrawFn) -> list[Row]:
             "record": draw(st.sampled_from(["r", "ü"])),
             "url": draw(st.sampled_from([None, "", "http://A.b/c", "x", "https://u@h:1?q", "a//", "Ä.de/"])),
             "licence": "CC0-1.0",
+            "author": draw(st.sampled_from([None, "Ada", "Ü\n"])),
+            "found_licence": draw(st.sampled_from([None, "MIT"])),
+            "permission": draw(st.sampled_from([None, "allowed"])),
             "media_type": draw(st.sampled_from([None, "text/html", "text/plain"])),
             "page_bytes": draw(st.none() | st.integers(0, 99)),
             "extractor": draw(st.sampled_from([None, "blocks"])),
@@ -142,8 +145,15 @@ def plain_write(path: Path, schema: pa.Schema, rows: list[Row]) -> bytes | None:
     if not rows:
         return None
     columns = {name: pa.array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names}
-    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3, write_page_index=False) as writer:
-        writer.write_table(pa.table(columns).cast(schema), row_group_size=1024)
+    how: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "write_page_index": False}
+    if schema is LEDGER:  # texts lie apart from their lengths, and only columns of few values have dictionaries
+        unique = {"id", "record", "url", "author", "page_bytes", "language_score", "chars", "redactions", "detail",
+                  "survivor", "similarity"}  # fmt: skip
+        how |= {"use_dictionary": [name for name in schema.names if name not in unique]}
+        texts = ("id", "record", "url", "author", "detail", "survivor")
+        how |= {"column_encoding": dict.fromkeys(texts, "DELTA_LENGTH_BYTE_ARRAY"), "compression_level": 1}
+    with pq.ParquetWriter(path, schema, **how) as writer:
+        writer.write_table(pa.table(columns).cast(schema), row_group_size=65536 if schema is LEDGER else 1024)
     return path.read_bytes()
 
 

@@ -359,6 +359,23 @@ def test_the_ledger_tells_what_happened_to_every_page(tmp_path: Path) -> None:
     assert {row["split"] for row in ledger.values()} == {"train", "held_out", None}
 
 
+def test_what_owners_say_is_in_the_ledger_and_changes_nothing_else(tmp_path: Path) -> None:
+    owners = [("Ada", "MIT", "allowed"), (None, "CC-BY-4.0", None), ("Bob", None, "allowed")]
+    said = [
+        {**page, "author": author, "found_licence": licence, "permission": permission}
+        for page, (author, licence, permission) in zip(ALL, owners * len(ALL), strict=False)
+    ]
+    plain = _curate(tmp_path / "plain", [_artifact(tmp_path, "a", ALL)], _config())[1].payload
+    payload = _curate(tmp_path / "said", [_artifact(tmp_path, "b", said)], _config())[1].payload
+    names = ("id", "author", "found_licence", "permission")
+    ledger = _rows(payload, "ledger")
+    want = sorted(([page[name] for name in names] for page in said), key=lambda row: str(row[0]))
+    assert [[row[name] for name in names] for row in ledger] == want
+    assert [{**row, **dict.fromkeys(names[1:])} for row in ledger] == _rows(plain, "ledger")
+    for name in ("corpus", "rejects"):
+        assert _rows(payload, name) == _rows(plain, name)
+
+
 def test_an_interrupted_curation_goes_on_and_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "UNIT_BYTES", 1)
     artifact = _artifact(tmp_path, "pages", ALL)

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groundup.base.errors import RequestError
+from groundup.rights.licences.files import header_licence
 from groundup.stages.curate.judging.code import Code, DecideCode, statistics
-from groundup.stages.curate.judging.code_files import generated_as, is_code, licence_of
+from groundup.stages.curate.judging.code_files import generated_as, is_code
 
 PYTHON = "import os\n\n\ndef area(width, height):\n    size = width * height\n    print(size)\n    return size\n"
 
@@ -121,7 +122,7 @@ BSD = " * Redistribution and use in source and binary forms, with or without\n *
     ],
 )  # fmt: skip
 def test_licence(text: str, licence: str | None) -> None:
-    assert licence_of(text) == licence
+    assert header_licence(text) == licence
 
 
 def test_columns_of_a_file() -> None:

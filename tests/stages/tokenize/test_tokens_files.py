@@ -26,7 +26,7 @@ from groundup.text.store.megatron import token_dtype, write_store
 from groundup.text.store.store import TokenStore
 
 TEXTS = [f"the dog ran {'to the park ' * (n % 7)}and found {n} red balls 😀" for n in range(60)]
-FIELDS = {"tokenizer": "tokenizer", "licence": "CC0", "origin": "a test", "held_out": 0.2, "max_seq_len": 32}
+FIELDS = {"tokenizer": "tokenizer", "licence": "CC0-1.0", "origin": "a test", "held_out": 0.2, "max_seq_len": 32}
 KINDS = pytest.mark.parametrize("kind", ["mds", "litdata", "megatron"])
 
 
@@ -74,11 +74,11 @@ def test_the_documents_are_those_of_the_files(kind: str, tmp_path: Path) -> None
         assert len(mine) == store.num_documents == outcome.metrics[f"{split}_documents"] > 5
         found |= {row["id"]: store.document(number).tolist() for number, row in enumerate(mine)}
     assert found == want
-    assert {(row["source"], row["licence"], row["url"]) for row in rows} == {("theirs", "CC0", None)}
+    assert {(row["source"], row["licence"], row["url"]) for row in rows} == {("theirs", "CC0-1.0", None)}
     assert sum(row["bytes"] for row in rows) == sum(len(text.encode()) for text in TEXTS)
     assert TokenStore.open(payload).need_order().num_epochs == 4
     (source,) = outcome.terms.sources
-    assert (source.source, source.licence, source.origin) == ("theirs", "CC0", "a test")
+    assert (source.source, source.licence, source.origin) == ("theirs", "CC0-1.0", "a test")
     assert outcome.metrics["tokens_by_source"] == {"theirs": outcome.metrics["train_tokens"]}
 
 
@@ -121,7 +121,7 @@ def test_a_recipe_goes_from_another_program_s_ids_to_a_model(tmp_path: Path) -> 
     """With a tokenizer whose size nobody knows before it is made: a plan tells of a usual one, the run of the real."""
     tiny_tokenizer().save(tmp_path / "tok")
     written(tmp_path / "theirs", "mds", documents())
-    common = {"licence": "CC0", "origin": "a test"}
+    common = {"licence": "CC0-1.0", "origin": "a test"}
     artifacts: dict[str, dict[str, Any]] = {
         "tok": {"stage": "adopt", "files": ["tok/tokenizer.json"], **common},
         "tokens": {"stage": "tokens", "files": ["theirs"], **common, "tokenizer": "tok", "max_seq_len": 32,
@@ -137,7 +137,7 @@ def test_a_recipe_goes_from_another_program_s_ids_to_a_model(tmp_path: Path) -> 
     base = json.loads(shown.stdout)["artifacts"][2]
     record = Store(tmp_path / "w").find("base").record
     assert base["made"] and base["training"]["parameters"]["total"] == record.metrics["parameters"]
-    assert {source.licence for source in record.terms.sources} == {"CC0"}
+    assert {source.licence for source in record.terms.sources} == {"CC0-1.0"}
     asked = ["lineage", "--step", "1", "base", "-w", str(tmp_path / "w")]
     assert "theirs" in CliRunner().invoke(app, asked, catch_exceptions=False).stdout
 
@@ -146,11 +146,11 @@ def test_a_recipe_goes_from_another_program_s_ids_to_a_model(tmp_path: Path) -> 
     ("fields", "message"),
     [
         ({}, "'corpus', or 'files', and not both"),
-        ({"files": ["x"], "corpus": "corpus", "licence": "CC0", "origin": "o"}, "and not both"),
-        ({"files": ["a/x", "b/x"], "licence": "CC0", "origin": "o"}, "have the same name"),
-        ({"files": ["x"], "licence": "CC0"}, "'licence' and 'origin' must say something"),
-        ({"files": ["x"], "licence": "CC0", "origin": "o", "language_tokens": True}, "goes with 'corpus'"),
-        ({"corpus": "corpus", "licence": "CC0"}, "go with 'files'"),
+        ({"files": ["x"], "corpus": "corpus", "licence": "CC0-1.0", "origin": "o"}, "and not both"),
+        ({"files": ["a/x", "b/x"], "licence": "CC0-1.0", "origin": "o"}, "have the same name"),
+        ({"files": ["x"], "licence": "CC0-1.0"}, "'licence' and 'origin' must say something"),
+        ({"files": ["x"], "licence": "CC0-1.0", "origin": "o", "language_tokens": True}, "goes with 'corpus'"),
+        ({"corpus": "corpus", "licence": "CC0-1.0"}, "go with 'files'"),
     ],
 )
 def test_what_contradicts_itself_is_refused(fields: dict[str, Any], message: str) -> None:

@@ -32,6 +32,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from groundup.base.errors import RequestError, nearest
+from groundup.rights.licences.files import PHRASES, header_licence
 from groundup.stages.curate.engine.operator import VERDICT, Spec, refuse, staying, with_column
 from groundup.stages.curate.judging import code_files
 
@@ -92,8 +93,8 @@ class Code:
     @cached_property
     def spec(self) -> Spec:
         """The list of licences is an asset, and so is the finder of secrets."""
-        table = resources.files(__package__).joinpath(code_files.LICENCES).read_bytes()
-        assets = {code_files.LICENCES: hashlib.sha256(table).hexdigest()}
+        table = resources.files("groundup.rights.licences").joinpath(PHRASES).read_bytes()
+        assets = {"licence_phrases.tsv": hashlib.sha256(table).hexdigest()}
         if self.secrets is not None:
             assets["secrets"] = self.secrets.digest
         writes = (*(f"code.{name}" for name in NUMBERS), GENERATED, LICENCE, SECRETS)
@@ -114,7 +115,7 @@ class Code:
                 text: str = batch.column("text")[row].as_py() or ""
                 numbers[row] = statistics(text)
                 generated[row] = code_files.generated_as(text, names[row] or "")
-                licences[row] = code_files.licence_of(text)
+                licences[row] = header_licence(text)
                 secrets[row] = self.secrets.count(text) if self.secrets is not None else None
         for at, name in enumerate(NUMBERS):
             batch = with_column(batch, f"code.{name}", pa.array(np.round(numbers[:, at], _DIGITS)))

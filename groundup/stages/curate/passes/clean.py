@@ -27,7 +27,12 @@ from groundup.stages.curate.engine.operator import VERDICT, Spec, with_column
 from groundup.stages.curate.engine.pipeline import Pipeline, Tally
 from groundup.stages.curate.passes.tables import conform, names_and_types, table_schema
 
-PAGE_COLUMNS: Final = ("id", "source", "record", "media_type", "encoding", "url", "licence", "content")
+OWNER_COLUMNS: Final = ("author", "found_licence", "permission")
+"""What a page's owner says of it: no step changes them, and they go into the ledger."""
+
+PAGE_COLUMNS: Final = (
+    "id", "source", "record", "media_type", "encoding", "url", "licence", *OWNER_COLUMNS, "content",
+)  # fmt: skip
 
 DOCUMENT: Final = table_schema(
     [
@@ -36,6 +41,7 @@ DOCUMENT: Final = table_schema(
         ("record", pa.string()),
         ("url", pa.string()),
         ("licence", pa.string()),
+        *((name, pa.string()) for name in OWNER_COLUMNS),
         ("media_type", pa.string()),
         ("page_bytes", pa.int64()),
         ("extractor", pa.string()),
@@ -100,7 +106,7 @@ class Clean:
     @property
     def digest(self) -> str:
         """What defines the work."""
-        return sha256_json(["clean", 2, self.pipeline.digest, self.partitions, self.overlap_share])
+        return sha256_json(["clean", 3, self.pipeline.digest, self.partitions, self.overlap_share])
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Write the three tables; facts: rows in, kept and dropped, seconds a step, rules that go together."""

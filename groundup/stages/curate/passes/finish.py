@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from groundup.artifact import ledger
 from groundup.artifact.ledger import LEDGER
 from groundup.base.files import sha256_json, write_json
 from groundup.base.runner.runs import read_partition, write_run
@@ -131,7 +132,7 @@ class Place:
     @property
     def digest(self) -> str:
         """What defines the work."""
-        return sha256_json(["place", 2, self.partitions, list(self.phrases), self.held_out, self.seed])
+        return sha256_json(["place", 3, self.partitions, list(self.phrases), self.held_out, self.seed])
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Join verdicts to documents."""
@@ -194,7 +195,7 @@ class Finish:
     @property
     def digest(self) -> str:
         """What defines the work."""
-        return sha256_json(["finish", 5, self.held_out, self.seed, self.forced, self.pipeline])
+        return sha256_json(["finish", 6, self.held_out, self.seed, self.forced, self.pipeline])
 
     def __call__(self, payload: Any, folder: Path) -> dict[str, Any]:
         """Write the tables of a partition, and everything that is counted: too much to have in memory for all."""
@@ -204,7 +205,7 @@ class Finish:
         split = self._splits(table.column("id"), np.asarray(stays))
         table = table.append_column("split", pa.array(split, pa.string()))
         write_json(folder / COUNTS, {**counted(table), "held_out": split.count("held_out")})
-        _write(folder / "ledger.parquet", LEDGER, self._ledger(table))
+        _write_ledger(folder / "ledger.parquet", self._ledger(table))
         dropped = table.filter(table.column("step").is_valid())
         _write(folder / "contamination.parquet", CONTAMINATION, _leaks(dropped))
         _write(folder / "rejects.parquet", REJECTS, _rejects(dropped))
@@ -257,6 +258,14 @@ def _rejects(dropped: pa.Table) -> pa.Table:
     for name in ("detail", "text"):
         columns[name] = compute.fill_null(dropped.column(name), "")
     return pa.table(columns)
+
+
+def _write_ledger(path: Path, table: pa.Table) -> None:
+    """Write ledger rows; no file if there are none."""
+    if table.num_rows:
+        with ledger.writer(path) as writer:
+            table = table.select(LEDGER.names).combine_chunks().cast(LEDGER)
+            writer.write_table(table, row_group_size=ledger.ROWS_PER_GROUP)
 
 
 def _write(path: Path, schema: pa.Schema, table: pa.Table) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from groundup.stages.source.bounded import DamageError
 from groundup.stages.source.readers import http
+from groundup.stages.source.readers.author import html_author
 from groundup.stages.source.readers.encodings import decode_any
 from groundup.stages.source.readers.reading import Page, Reading, where
 from groundup.stages.source.unpack import Member
@@ -94,7 +95,9 @@ def _page(match: re.Match[bytes], record: str, body: bytes, reading: Reading) ->
         reading.skip("media_type", record, kind)
         return None
     url = match["url"].decode("utf-8", "replace")
-    return Page(record, kind, encoding, url, content, _iso(match["date"].decode()), http.headers_json(pairs))
+    author = html_author(content, encoding) if kind == "text/html" else None
+    date = _iso(match["date"].decode())
+    return Page(record, kind, encoding, url, content, date, http.headers_json(pairs), author=author)
 
 
 def _iso(stamp: str) -> str | None:

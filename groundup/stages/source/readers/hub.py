@@ -8,7 +8,7 @@ from typing import Any
 
 from groundup.base.errors import DataError, missing_extra
 from groundup.stages.source.readers.reading import Page, Reading
-from groundup.stages.source.readers.rows import row_pages
+from groundup.stages.source.readers.rows import columns_read, row_pages
 
 
 def read_hub(reading: Reading) -> Iterator[Page]:
@@ -30,7 +30,7 @@ def _rows(datasets: Any, reading: Reading) -> Iterator[Any]:
     found = datasets.load_dataset(file.dataset, file.subset, split=file.split, revision=file.revision, streaming=True)
     names = found.column_names
     if names:
-        wanted = {file.text_field, file.title_field, "url", "date", "timestamp"}
+        wanted = columns_read(file)
         if file.text_field not in names:
             known = ", ".join(sorted(names))
             raise DataError(f"hf://{file.dataset} lacks the field {file.text_field!r} (fields: {known})")

@@ -34,7 +34,8 @@ _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z
 class Page:
     """A page as it came. ``encoding`` is None where it has to be detected.
 
-    ``date`` is when it was captured or written, in ISO 8601; ``headers`` the HTTP response headers as JSON.
+    ``date`` is when it was captured or written, in ISO 8601; ``headers`` the HTTP response headers as JSON. ``author``
+    is who wrote it, where it says so. ``permission`` is ``allowed`` once signals of its owner were looked for.
     """
 
     record: str
@@ -44,6 +45,8 @@ class Page:
     content: bytes
     date: str | None = None
     headers: str | None = None
+    author: str | None = None
+    permission: str | None = None
 
 
 @dataclass(frozen=True)

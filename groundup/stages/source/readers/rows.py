@@ -14,12 +14,15 @@ import pyarrow.parquet as pq
 
 from groundup.base.errors import DataError
 from groundup.stages.source.bounded import SMALL, BombError, DamageError
+from groundup.stages.source.config import SourceFile
+from groundup.stages.source.readers.author import clean_author
 from groundup.stages.source.readers.reading import Page, Reading, iso_date, where
 from groundup.stages.source.readers.text import HTML, MARKDOWN, PLAIN, decode, text_pages
 from groundup.stages.source.unpack import Member, read_lines
 
 MEDIA_TYPES: Final = {"text": PLAIN, "markdown": MARKDOWN, "html": HTML}
 LONE_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_AUTHORS: Final = ("author", "creator")
 _PARQUET_ROWS: Final = 64
 _BATCH_BYTES: Final = 1 << 30
 """Bytes that the rows of a Parquet file may take at a time, unless a single one takes more."""
@@ -105,12 +108,18 @@ def _value(scalar: Any) -> Any:
 
 
 def _columns(schema: Any, place: str, reading: Reading) -> list[str]:
-    for name in (reading.file.text_field, reading.file.title_field):
+    for name in (reading.file.text_field, reading.file.title_field, reading.file.author_field):
         if name and name not in schema.names:
             known = ", ".join(sorted(schema.names)) or "none"
             raise DataError(f"{place} lacks the field {name!r} (fields: {known})")
-    wanted = {reading.file.text_field, reading.file.title_field, "url", "date", "timestamp"}
+    wanted = columns_read(reading.file)
     return [name for name in schema.names if name in wanted]
+
+
+def columns_read(file: SourceFile) -> set[str]:
+    """The fields of a row that are looked at."""
+    named = {file.text_field, file.title_field, file.author_field} - {None}
+    return {"url", "date", "timestamp", *(() if file.author_field else _AUTHORS), *map(str, named)}
 
 
 def row_pages(rows: Iterable[tuple[str, Mapping[str, Any]]], place: str, reading: Reading) -> Iterator[Page]:
@@ -123,7 +132,18 @@ def row_pages(rows: Iterable[tuple[str, Mapping[str, Any]]], place: str, reading
         title = _title(record, row, place, reading)
         url = row.get("url")
         date = next((found for name in ("date", "timestamp") if (found := _date(row.get(name)))), None)
-        yield from text_pages(reading, title, url if isinstance(url, str) else None, text, media_type, date)
+        author = _author(record, row, place, reading)
+        yield from text_pages(reading, title, url if isinstance(url, str) else None, text, media_type, date, author)
+
+
+def _author(record: str, row: Mapping[str, Any], place: str, reading: Reading) -> str | None:
+    """Who a row says wrote it; DataError if it lacks the field that was named before any page was found."""
+    name = reading.file.author_field
+    if name and name not in row and (reading.strict or not reading.found):
+        known = ", ".join(sorted(row)) or "none"
+        raise DataError(f"{place} {record} lacks the author field {name!r} (fields: {known})")
+    names = (name,) if name else _AUTHORS
+    return next((found for one in names if (found := clean_author(row.get(one)))), None)
 
 
 def _date(value: object) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from groundup.base.errors import DataError
+from groundup.stages.source.readers.author import html_author
 from groundup.stages.source.readers.encodings import decode_any
 from groundup.stages.source.readers.reading import Page, Reading, where
 from groundup.stages.source.unpack import Member, read_whole
@@ -35,7 +36,7 @@ def read_html(member: Member, reading: Reading) -> Iterator[Page]:
     """The page as it is; its encoding is found when it is parsed."""
     content = whole(member, reading)
     if content is not None:
-        yield Page(member.name, HTML, None, None, content)
+        yield Page(member.name, HTML, None, None, content, author=html_author(content))
 
 
 def read_text(member: Member, reading: Reading) -> Iterator[Page]:
@@ -70,14 +71,24 @@ def _characters(member: Member, reading: Reading, media_type: str) -> Iterator[P
 
 
 def text_pages(
-    reading: Reading, record: str, url: str | None, text: str, media_type: str, date: str | None = None
+    reading: Reading,
+    record: str,
+    url: str | None,
+    text: str,
+    media_type: str,
+    date: str | None = None,
+    author: str | None = None,
 ) -> Iterator[Page]:
     """A text as one page, or as one for each section if the source says so."""
     if not reading.file.split_headings:
-        yield Page(record, media_type, "utf-8", url, text.encode(), date)
+        content = text.encode()
+        if media_type == HTML and author is None:
+            author = html_author(content, "utf-8")
+        yield Page(record, media_type, "utf-8", url, content, date, author=author)
         return
     for number, (title, section) in enumerate(split_at_headings(text), 1):
-        yield Page(f"{record}#{number} {title}".rstrip(), MARKDOWN, "utf-8", url, section.encode(), date)
+        name = f"{record}#{number} {title}".rstrip()
+        yield Page(name, MARKDOWN, "utf-8", url, section.encode(), date, author=author)
 
 
 def decode(content: bytes, place: str, offset: int) -> str:

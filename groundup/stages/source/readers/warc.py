@@ -17,6 +17,7 @@ from groundup.base.errors import missing_extra
 from groundup.base.units import human_bytes
 from groundup.stages.source.bounded import SMALL, BombError
 from groundup.stages.source.readers import http
+from groundup.stages.source.readers.author import html_author
 from groundup.stages.source.readers.encodings import decode_any
 from groundup.stages.source.readers.reading import Page, Reading, iso_date, where
 from groundup.stages.source.unpack import Member
@@ -221,7 +222,7 @@ def _page(record: Any, name: str, body: bytes, reading: Reading) -> Page | None:
     if kind != "text/html":
         reading.skip("media_type", name, kind)
         return None
-    return Page(name, kind, encoding, url, content, date, as_json)
+    return Page(name, kind, encoding, url, content, date, as_json, author=html_author(content, encoding))
 
 
 def _is_utf8(content: bytes) -> bool:

@@ -1,0 +1,1 @@
+"""Questions in SQL about an artifact and all it was made from."""
