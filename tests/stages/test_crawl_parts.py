@@ -16,6 +16,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from groundup.base.public import is_public
 from groundup.rights.signals.decision import decide
 from groundup.rights.signals.signal import Signal, SiteFile
 from groundup.stages.source.config import SourceConfig
@@ -24,7 +25,7 @@ from groundup.stages.source.crawl.politeness import OutOfTimeError, Politeness, 
 from groundup.stages.source.crawl.warc import Shards, record_id
 from groundup.stages.source.crawl.work import Work
 from groundup.stages.source.crawl_config import Crawl
-from groundup.stages.source.urls import LONGEST, Hosts, is_public, normal, origin_of
+from groundup.stages.source.urls import LONGEST, Hosts, normal, origin_of
 
 CRAWL = Crawl(
     seeds=("http://a.org/1", "http://b.org/2"), agent="test (+https://example.org)", licence="CC0-1.0", origin="nowhere"

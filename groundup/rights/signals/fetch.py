@@ -20,12 +20,12 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from groundup.base.errors import RequestError
+from groundup.base.public import is_public
 from groundup.rights.signals.signal import SiteFile
 
 _PORTS: Final = {"http": 80, "https": 443}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CHUNK: Final = 1 << 16
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True)
@@ -129,26 +129,13 @@ class Fetcher:
     def _address(self, host: str, port: int) -> tuple[Any, ...]:
         """The socket address of a host; refused if any of its addresses is not one of the public internet."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        if not self.allow_private and not all(is_public(str(one[4][0])) for one in found):
+        if not self.allow_private and not all(map(_is_public, found)):
             raise _RefusedError(f"{host} is an address of a private network")
         return found[0]
 
 
-def is_public(address: str) -> bool:
-    """Whether an address, and whatever is embedded in it, belongs to the public internet.
-
-    >>> [is_public(one) for one in ("93.184.216.34", "127.0.0.1", "169.254.169.254", "::ffff:10.0.0.1")]
-    [True, False, False, False]
-    """
-    one = ipaddress.ip_address(address.partition("%")[0])
-    if not one.is_global or one.is_multicast:
-        return False
-    if isinstance(one, ipaddress.IPv4Address):
-        return True
-    inner = [one.ipv4_mapped, one.sixtofour, *(one.teredo or ())]
-    if one in _NAT64:
-        inner.append(ipaddress.IPv4Address(int(one) & 0xFFFFFFFF))
-    return all(is_public(str(part)) for part in inner if part is not None)
+def _is_public(found: tuple[Any, ...]) -> bool:
+    return is_public(ipaddress.ip_address(str(found[4][0]).partition("%")[0]))
 
 
 class _Connection(http.client.HTTPConnection):

@@ -9,9 +9,10 @@ from pydantic import Field, field_validator, model_validator
 
 from groundup.artifact.terms import Use
 from groundup.base.config import Config, later
+from groundup.base.public import is_public
 from groundup.base.units import ByteSize, Duration
 from groundup.rights.licences.field import Licence
-from groundup.stages.source.urls import Hosts, host_of, is_public, literal, normal
+from groundup.stages.source.urls import Hosts, host_of, literal, normal
 
 _AGENT: Final = re.compile(r"(?P<token>[A-Za-z_-]+)(/[\w.+-]+)?\s+\S.*")
 _CONTACT: Final = re.compile(r"https?://[^\s()]+\.[^\s()]+|[^\s()@:]+@[^\s()@]+\.[^\s()@]+")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
+from groundup.base.public import Address
+
 LONGEST: Final = 2048
 """Characters of an address that is asked for: longer ones are traps, or carry somebody's data."""
 
@@ -17,9 +19,6 @@ _KEPT_IN_PATH: Final = "%/:=&~+!$,;'@()*"
 _KEPT_IN_QUERY: Final = "%/:=&?~+!$,;@()*"
 _UNSEEN: Final = str.maketrans("", "", "\t\r\n")
 _PATTERN: Final = re.compile(r"(?P<star>\*\.)?(?P<host>[^*/:@\s]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>\d{1,5}))?")
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def normal(url: str, base: str | None = None) -> str | None:
@@ -123,20 +122,3 @@ def literal(host: str) -> Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address is one of the public internet, and so is whatever it stands for.
-
-    Loopback, private and link-local networks (where clouds keep the keys of their machines) are not, nor are IPv6
-    addresses that lead to them by translation (RFC 4291 2.5.5.2, RFC 6052, RFC 3056, RFC 4380).
-    """
-    if not address.is_global or address.is_multicast:
-        return False
-    if isinstance(address, ipaddress.IPv4Address):
-        return True
-    inner: list[ipaddress.IPv4Address | None] = [address.ipv4_mapped, address.sixtofour]
-    inner += list(address.teredo or ())
-    if address in _NAT64:
-        inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return all(is_public(one) for one in inner if one is not None)

@@ -15,13 +15,14 @@ from scrapy.crawler import Crawler
 from scrapy.exceptions import StopDownload
 from scrapy.http import Headers, Response
 
+from groundup.base.public import is_public
 from groundup.rights.signals.decision import Decision
 from groundup.stages.source.crawl.permission import Answer, LeftOutError, Permissions, now
 from groundup.stages.source.crawl.resolver import private_names
 from groundup.stages.source.crawl.work import Work
 from groundup.stages.source.readers import http
 from groundup.stages.source.readers.encodings import decode_any
-from groundup.stages.source.urls import host_of, is_public, literal
+from groundup.stages.source.urls import host_of, literal
 
 SITE_LIMIT: Final = 512 << 10
 """Bytes of a site's file that are received; RFC 9309 (2.5) wants 500 KiB at least."""

@@ -13,7 +13,8 @@ from scrapy.resolver import CachingHostnameResolver
 from twisted.internet.interfaces import IHostnameResolver, IResolutionReceiver
 from zope.interface import implementer, provider  # type: ignore[import-untyped, unused-ignore]
 
-from groundup.stages.source.urls import is_public, literal
+from groundup.base.public import is_public
+from groundup.stages.source.urls import literal
 
 ALLOW_PRIVATE = "GROUNDUP_ALLOW_PRIVATE"
 """The setting that lets private addresses through."""
