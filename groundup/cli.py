@@ -16,20 +16,19 @@ import typer
 
 import groundup
 from groundup.base.errors import RequestError, in_one_line
-from groundup.verbs import document, ledger, recheck, studies, tokenize, trace, withdraw
+from groundup.verbs import document, ledger, lineage, recheck, studies, tokenize, trace, withdraw
 from groundup.verbs.licences import show_licences
 from groundup.verbs.options import (
     JsonOption,
     OverridesArgument,
     PolicyOption,
     RecipeArgument,
-    ReferenceArgument,
     WorkspaceOption,
     open_store,
 )
 
 if TYPE_CHECKING:
-    from groundup.artifact.store import Store
+    pass
 
 app = typer.Typer(
     name="groundup",
@@ -199,11 +198,6 @@ def plan(
 app.command(epilog=studies.SWEEP_EXAMPLES)(studies.sweep)
 app.command(epilog=studies.ABLATE_EXAMPLES)(studies.ablate)
 app.command(epilog=tokenize.EXAMPLES)(tokenize.tokenize)
-app.command(epilog=withdraw.EXAMPLES)(withdraw.withdraw)
-app.command(epilog=document.EXAMPLES)(document.document)
-app.command(epilog=recheck.EXAMPLES)(recheck.recheck)
-app.command(epilog=trace.EXAMPLES)(trace.trace)
-app.command(epilog=ledger.EXAMPLES)(ledger.ledger)
 
 
 @app.command("list", epilog="Example:  groundup list --json")
@@ -301,68 +295,12 @@ def show(
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110).rstrip())
 
 
-@app.command(
-    epilog="Examples:  groundup lineage aligned   ·   groundup lineage --step 100 base   ·   "
-    "groundup lineage --document 3f2a9c… base --json"
-)
-def lineage(
-    reference: ReferenceArgument,
-    step: Annotated[int | None, typer.Option(help="A step of the model's pretraining: what it read.")] = None,
-    document: Annotated[str | None, typer.Option(help="A document's id: the steps that read it.")] = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print the tree from an artifact down to its source files and their licences, or what was read when."""
-    from groundup.artifact.lineage import trace
-
-    store = open_store(workspace)
-    if step is not None or document is not None:
-        _print_readings(store, reference, step, document, as_json)
-        return
-    from groundup.withdrawal import marks
-
-    branch = trace(store, store.find(reference, verify=False).record).as_json()
-    marks.show_in(branch, marks.load(store.workspace))
-    if as_json:
-        print(json.dumps(branch, indent=2))
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.tree import Tree
-
-    def grow(data: dict[str, Any], parent: Tree | None) -> Tree:
-        label = f"[bold]{escape(data['name'])}[/bold]  {data['kind']}  [dim]{data['digest'][:12]}[/dim]"
-        label += "  [red]holds withdrawn material[/red]" if "withdrawals" in data else ""
-        tree = Tree(label) if parent is None else parent.add(label)
-        for child in data["inputs"]:
-            grow(child, tree)
-        for source in data["sources"]:
-            leaf = f"{escape(source['source'])}  [green]{escape(source['licence'])}[/green]  {escape(source['origin'])}"
-            leaf += f"  [yellow]use: {source['use']}[/yellow]" if source["use"] != "train" else ""
-            leaf += f"  terms: {escape(source['terms'])}" if source["terms"] else ""
-            branch = tree.add(leaf)
-            for name, count in source["found"]:
-                if name != source["licence"]:
-                    branch.add(f"[yellow]{count} pages state {escape(name)}[/yellow]")
-        return tree
-
-    Console(soft_wrap=True).print(grow(branch, None))
-
-
-def _print_readings(store: Store, model: str, step: int | None, document: str | None, as_json: bool) -> None:
-    """What a step of a model's training read, or the steps that read a document."""
-    from groundup.readings import Trained
-
-    if step is not None and document is not None:
-        raise RequestError("give --step or --document, not both")
-    if Path(model).exists() and model not in store.names():
-        raise RequestError(f"{model} is a model of another program: what it read is not known here")
-    trained = Trained.find(store, store.find(model, verify=False))
-    found = trained.step(step) if step is not None else trained.document(str(document))
-    if as_json:
-        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
-    else:
-        print("\n".join(found.lines()))
+app.command(epilog=lineage.EXAMPLES)(lineage.lineage)
+app.command(epilog=trace.EXAMPLES)(trace.trace)
+app.command(epilog=ledger.EXAMPLES)(ledger.ledger)
+app.command(epilog=withdraw.EXAMPLES)(withdraw.withdraw)
+app.command(epilog=recheck.EXAMPLES)(recheck.recheck)
+app.command(epilog=document.EXAMPLES)(document.document)
 
 
 @app.command(epilog="Example:  groundup schema > recipe.schema.json")

@@ -1,4 +1,7 @@
-"""The tree from an artifact down to the source files and their licences, answered from records alone."""
+"""The tree from an artifact down to the source files and their licences, or up to what was made of it.
+
+Both are answered from records alone.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +63,51 @@ def grow(record: Record, find: Callable[[str], Record], via: str = "") -> Branch
 def trace(store: Store, record: Record) -> Branch:
     """The lineage of an artifact; ArtifactError if an ancestor is gone from the workspace."""
     return grow(record, lambda digest: store.open(digest, verify=False).record)
+
+
+@dataclass(frozen=True)
+class Use:
+    """An artifact and what was made of it. ``via`` is the input field through which it uses what is above it.
+
+    What is used in several ways is told of where it is met first; ``again`` marks the other places.
+    """
+
+    record: Record
+    via: str
+    again: bool
+    uses: tuple[Use, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The tree as plain data."""
+        record = self.record
+        return {
+            "name": record.name,
+            "kind": record.kind,
+            "digest": record.digest,
+            "stage": record.stage,
+            "via": self.via,
+            "again": self.again,
+            "uses": [use.as_json() for use in self.uses],
+        }
+
+
+def uses(store: Store, record: Record) -> Use:
+    """Everything in the workspace that was made of an artifact, oldest first."""
+    made: dict[str, list[tuple[Record, str]]] = {}
+    for artifact in store.all():
+        for field, links in sorted(artifact.record.inputs.items()):
+            for digest in {link.digest for link in links}:
+                made.setdefault(digest, []).append((artifact.record, field))
+
+    told: set[str] = set()
+
+    def of(one: Record, via: str) -> Use:
+        if one.digest in told:
+            return Use(one, via, True, ())
+        told.add(one.digest)
+        return Use(one, via, False, tuple(of(*use) for use in made.get(one.digest, ())))
+
+    return of(record, "")
 
 
 def own_sources(branch: Branch) -> list[dict[str, Any]]:

@@ -133,13 +133,12 @@ def exposed(
     for record in _in_order(walk):
         if walk.exposed(record):
             digest = record.digest
+            named = names.get(digest) or names.get(store.standing(digest), [])  # its name may have moved on already
             sources = walk.sources(record)
             read = _steps(store, record, ids) if record.stage == "pretrain" else ((), 0, _untold(record, sources))
             holds = len(held.get(digest, in_tokens.get(digest, ())))
             via = tuple(one.name for one in sources)
-            found.append(
-                Exposed(record, tuple(sorted(names.get(digest, ()))), holds, via, tuple(ranges.get(digest, ())), *read)
-            )
+            found.append(Exposed(record, tuple(sorted(named)), holds, via, tuple(ranges.get(digest, ())), *read))
     return found, unfinished(store, walk)
 
 

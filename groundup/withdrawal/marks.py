@@ -38,7 +38,7 @@ def show_in(branch: dict[str, Any], marks: dict[str, list[str]]) -> None:
     """Say in a lineage, as plain data, which of its artifacts are marked, by ``withdrawals``."""
     if branch["digest"] in marks:
         branch["withdrawals"] = marks[branch["digest"]]
-    for one in branch["inputs"]:
+    for one in branch.get("inputs", branch.get("uses", ())):
         show_in(one, marks)
 
 

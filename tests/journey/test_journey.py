@@ -19,6 +19,9 @@ ORDER = [
 ]  # fmt: skip
 
 
+AFTER_CHAT = {"aligned", "scores", "bundle"}
+
+
 def groundup(*arguments: object, workspace: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the command; the exit code must be ``code``."""
     done = subprocess.run(
@@ -65,6 +68,18 @@ def test_lineage_goes_down_to_files_and_licences(workspace: Path) -> None:
     tree = as_json("lineage", "base", workspace=workspace)
     assert "Apache-2.0" not in tree["licences"]
     assert tree["licences"] == ["CDLA-Sharing-1.0", "LicenseRef-public-domain"]
+
+
+def test_lineage_goes_up_to_what_was_made(workspace: Path) -> None:
+    def below(use: dict[str, Any]) -> set[str]:
+        return {use["name"]}.union(*map(below, use["uses"]))
+
+    assert below(as_json("lineage", "--uses", "chats", workspace=workspace)) == {"chats", "chat", *AFTER_CHAT}
+    assert below(as_json("lineage", "--uses", "bundle", workspace=workspace)) == {"bundle"}
+    base = as_json("lineage", "--uses", "base", workspace=workspace)
+    assert below(base) == {"base", "chat", *AFTER_CHAT}
+    told = [one["name"] for one in base["uses"] if not one["again"]]
+    assert len(told) == len(set(told))
 
 
 def test_again_makes_nothing_and_is_quick(workspace: Path) -> None:

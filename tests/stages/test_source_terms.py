@@ -14,7 +14,7 @@ from groundup.artifact.terms import SourceTerms, Terms
 from groundup.base.errors import RequestError
 from groundup.base.progress import Silent
 from groundup.stages.source.config import SourceConfig
-from groundup.stages.source.terms import licence_table
+from groundup.stages.source.terms import contradictions, licence_table
 
 CC = "https://creativecommons.org/licenses"
 
@@ -56,6 +56,10 @@ def test_contradictions_are_shown() -> None:
         ("s", "CC-BY-4.0", "CC-BY-4.0", 3, "no"),
     )
     assert table.caption.startswith("1,200 pages state another licence")
+    (line,) = contradictions([terms])
+    assert line.startswith("s is declared as CC-BY-4.0, but pages of it state CC-BY-NC-4.0 (1,200): the stricter")
+    for found in ((), (("CC-BY-4.0", 3),)):
+        assert list(contradictions([terms.model_copy(update={"found": found})])) == []
     assert list(licence_table([terms.model_copy(update={"found": ()})])) == []
 
 

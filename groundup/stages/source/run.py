@@ -28,7 +28,7 @@ from groundup.stages.source.pages import pages_of
 from groundup.stages.source.permission import Evidence, permitted
 from groundup.stages.source.places import Meter, Place, Skip, local, remote
 from groundup.stages.source.readers.reading import Page, Reading
-from groundup.stages.source.terms import Licences, licence_table, source_terms
+from groundup.stages.source.terms import Licences, contradictions, licence_table, source_terms
 from groundup.stages.source.withdrawn import WITHDRAWN, filter_pages, withdrawn_lines
 from groundup.text.conversation import write_jsonl
 from groundup.text.document import PAGES, write_shards
@@ -83,6 +83,8 @@ def run(config: SourceConfig, task: Task) -> Outcome:
     write_jsonl(task.payload / "left_out.jsonl", (*lines, *withdrawn_lines(task.withdrawn)))
     terms = tuple(_terms(file, task, taken[file.name]) for file in files)
     task.show(*_exhibits(files, taken), *licence_table(terms))
+    for note in contradictions(terms):
+        task.progress.note(note)
     total = sum(one.bytes for one in taken.values())
     counts = {name: one.counts for name, one in taken.items()}
     whole = {"pages": written, "bytes": total, "sources": counts, **metrics}

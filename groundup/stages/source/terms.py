@@ -15,6 +15,7 @@ from groundup.stages.source.config import Supply
 from groundup.stages.source.readers.reading import Page
 
 _SHOWN: Final = 20
+_NAMED: Final = 3
 
 
 class Licences:
@@ -51,6 +52,19 @@ def source_terms(file: Supply, sha256: str, documents: int, found: Mapping[str, 
 def found_in_order(found: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     """Licences with their documents, the commonest first."""
     return tuple(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def contradictions(terms: Sequence[SourceTerms]) -> Iterator[str]:
+    """A line for each source of which pages state another licence than was declared for it."""
+    for one in terms:
+        against = [(name, count) for name, count in one.found if contradicts(one.licence, name)]
+        if against:
+            said = ", ".join(f"{name} ({count:,})" for name, count in against[:_NAMED])
+            more = f" and {len(against) - _NAMED} more licences" if len(against) > _NAMED else ""
+            yield (
+                f"{one.source} is declared as {one.licence}, but pages of it state {said}{more}: the stricter use "
+                "counts under a policy ('--policy', 'groundup show NAME --licences')"
+            )
 
 
 def licence_table(terms: Sequence[SourceTerms]) -> Iterator[Table]:
