@@ -22,6 +22,9 @@ def _page(number: int) -> dict[str, object]:
         "licence": "CC0-1.0",
         "date": None,
         "headers": None,
+        "author": None,
+        "found_licence": None,
+        "permission": None,
         "content": b"\xff\x00" * number,
     }
 
