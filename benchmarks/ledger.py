@@ -7,7 +7,7 @@ bytes are set beside the compressed bytes of the corpus (target: at most 10 %), 
 together and written beside the whole time of curation (at most 5 %). The peer is the corpus.
 
 Queries: ledger rows of N synthetic pages (100 million; 1 million with --quick) in files as curation writes them, and
-the token ranges of two fifths of them, opened as ``groundup ledger`` does: two threads and 2 GiB. Each query is to
+the token ranges of two fifths of them, opened as ``groundup ledger`` does: two threads within 2 GiB. Each query is to
 answer in 10 seconds, ``peer``; the memory is the largest resident size of the process that asks.
 """
 

@@ -66,7 +66,7 @@ def main() -> None:
         after = store.names()
         left = found(texts, store, after)
         again = groundup(folder, "run", "planted.yaml", *overrides)
-        receipt = json.loads(next((folder / "workspace/register/receipts").glob("*.json")).read_text())
+        receipt = json.loads(next((folder / "workspace/register/receipts").glob("*.json")).read_text())["receipt"]
         exposed = {one["digest"] for one in receipt["exposed"]}
         want = {after_ for name_, after_ in names.items() if name_ in walked(store, names)}
         result = {

@@ -315,7 +315,7 @@ def test_two_answers_can_be_read_at_once(opened: Ledger) -> None:
 
 def test_settings_are_bounded_and_locked(opened: Ledger) -> None:
     found = dict(opened.ask("SELECT name, value FROM duckdb_settings()").rows)
-    assert (found["memory_limit"], found["threads"]) == ("2.0 GiB", "2")
+    assert (found["memory_limit"], found["threads"]) == ("1.2 GiB", "2")
     assert (found["enable_external_access"], found["lock_configuration"]) == ("false", "true")
     spill = Path(found["temp_directory"])
     assert spill.is_dir()
