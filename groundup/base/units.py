@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, ClassVar, Final, Literal, Self, cast
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -29,8 +29,34 @@ _SIZE: Final = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kMGT]?i?B|KiB)\s*
 SpanUnit = Literal["tokens", "steps", "epochs"]
 
 
+class _Written:
+    """What a field of a configuration takes as text: parsed when it is read, and written as ``said`` says."""
+
+    _PATTERN: ClassVar[re.Pattern[str]]
+    _EXAMPLES: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def parse(cls, text: object) -> Self:
+        """Read it; ValueError if it says something else."""
+        raise NotImplementedError
+
+    def said(self) -> str:
+        """As a recipe would say it."""
+        return str(self)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(cls.said)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": cls._PATTERN.pattern, "examples": list(cls._EXAMPLES)}
+
+
 @dataclass(frozen=True)
-class Span:
+class Span(_Written):
     """A length of training: so many tokens, optimizer steps, or passes over the data.
 
     >>> Span.parse("2.5M tokens")
@@ -39,13 +65,16 @@ class Span:
     '500 steps'
     """
 
+    _PATTERN = _SPAN
+    _EXAMPLES = ("2M tokens", "500 steps", "1.5 epochs")
+
     value: float
     unit: SpanUnit
 
     @classmethod
-    def parse(cls, text: object) -> Span:
+    def parse(cls, text: object) -> Self:
         """Read ``'2M tokens'``, ``'500 steps'`` or ``'1.5 epochs'``; ValueError otherwise."""
-        if isinstance(text, Span):
+        if isinstance(text, cls):
             return text
         match = _SPAN.fullmatch(text) if isinstance(text, str) else None
         if match is None:
@@ -63,46 +92,33 @@ class Span:
         """The same length in tokens, for a step of ``step_tokens`` and a data set of ``epoch_tokens``."""
         return round(self.value * {"tokens": 1, "steps": step_tokens, "epochs": epoch_tokens}[self.unit])
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(str)
-        )
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "pattern": _SPAN.pattern, "examples": ["2M tokens", "500 steps", "1.5 epochs"]}
-
-
-class ByteSize(int):
+class ByteSize(_Written, int):
     """A size in bytes, written with its unit.
 
     >>> ByteSize.parse("1.5 GiB")
     1610612736
     """
 
+    _PATTERN = _SIZE
+    _EXAMPLES = ("64 MiB", "2 GB")
+
     @classmethod
-    def parse(cls, text: object) -> ByteSize:
+    def parse(cls, text: object) -> Self:
         """Read ``'64 MiB'`` or ``'2 GB'``; ValueError otherwise."""
-        if isinstance(text, ByteSize):
+        if isinstance(text, cls):
             return text
         match = _SIZE.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise ValueError(f"{text!r} needs a number and a unit, such as '64 MiB' or '2 GB'")
         return cls(round(float(match[1].replace("_", "")) * _BYTES[match[2]]))
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(lambda size: f"{int(size)} B")
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "pattern": _SIZE.pattern, "examples": ["64 MiB", "2 GB"]}
+    def said(self) -> str:
+        """As a recipe would say it."""
+        return f"{int(self)} B"
 
 
-class Duration(float):
+class Duration(_Written, float):
     """A time in seconds, written with its unit.
 
     >>> Duration.parse("1.5 hours")
@@ -111,10 +127,13 @@ class Duration(float):
     '2592000 s'
     """
 
+    _PATTERN = _DURATION
+    _EXAMPLES = ("90 s", "5 min", "2 hours", "30 days")
+
     @classmethod
-    def parse(cls, text: object) -> Duration:
+    def parse(cls, text: object) -> Self:
         """Read ``'90 s'``, ``'5 min'``, ``'2 hours'`` or ``'30 days'``; ValueError otherwise."""
-        if isinstance(text, Duration):
+        if isinstance(text, cls):
             return text
         match = _DURATION.fullmatch(text) if isinstance(text, str) else None
         if match is None:
@@ -124,16 +143,6 @@ class Duration(float):
 
     def __str__(self) -> str:
         return f"{float(self):.12g} s"
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(str)
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "pattern": _DURATION.pattern, "examples": ["90 s", "5 min", "2 hours", "30 days"]}
 
 
 def human_bytes(size: float) -> str:

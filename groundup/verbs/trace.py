@@ -67,7 +67,10 @@ def _given(text: str | None, file: str | None) -> str:
     if text is not None and text != "-":
         data, what = text.encode(errors="surrogateescape"), "the text"
     elif file is not None and file != "-":
-        data, what = Path(file).read_bytes(), file
+        try:
+            data, what = Path(file).read_bytes(), file
+        except OSError as error:
+            raise RequestError(f"{file} can't be read: {error.strerror}") from None
     else:
         if sys.stdin.isatty():
             raise RequestError("no text: give it as an argument, with --file, or by a pipe")

@@ -110,7 +110,7 @@ def withdraw(store: Store, requests: Sequence[Withdrawal], wishes: Wishes, progr
         if wishes.dry_run or not (found.how or wishes.register):
             return Withdrawn(_body(store, state, Rebuilt(), Installed(0, 0, 0), wishes, ()), None)
         register = Register(store.workspace)
-        entries = [_add(register, one) for one in requests]
+        entries = register.add_all(requests)
         ids = [one.id for one in entries]
         work: dict[str, Any] = {"requests": ids, "delete": wishes.delete, "rebuild": wishes.rebuild}
         write_json(register.folder / _WORK, work)
@@ -130,10 +130,6 @@ def withdraw(store: Store, requests: Sequence[Withdrawal], wishes: Wishes, progr
         _delete(store, doomed)
         (register.folder / _WORK).unlink()
     return Withdrawn(dict(signed["receipt"]), path)
-
-
-def _add(register: Register, one: Withdrawal) -> Withdrawal:
-    return register.add(one.kind, one.what, one.reason, grams=one.grams, spans=one.spans, at=one.at)
 
 
 def _confirm(found: Found, wishes: Wishes) -> None:

@@ -91,10 +91,10 @@ def views(store: Store, records: Sequence[Record]) -> Views:
     """The views over the artifacts with these records."""
     made = Views()
     parts = {
-        "documents": _documents(store, records, made.files),
+        "documents": _shards(store, records, made.files, "corpus", "ledger", LEDGER),
         "tokens": _tokens(store, records, made.files),
         "reads": _reads(store, records, made.files),
-        "signals": _signals(store, records, made.files),
+        "signals": _shards(store, records, made.files, "pages", "signals", SIGNALS),
     }
     for name, part in parts.items():
         nothing = ", ".join(f'CAST(NULL AS {kind}) AS "{column}"' for column, kind in _EMPTY[name])
@@ -114,21 +114,15 @@ def _table(folder: Path, schema: pa.Schema, files: list[Path]) -> tuple[list[Pat
     return found, selected(schema, columns_of(found[0])) if found else ""
 
 
-def _documents(store: Store, records: Sequence[Record], files: list[Path]) -> list[str]:
+def _shards(
+    store: Store, records: Sequence[Record], files: list[Path], kind: str, table: str, schema: pa.Schema
+) -> list[str]:
+    """A part for each artifact of a kind that has the table: its rows, and in a column called ``kind`` its name."""
     parts = []
     for record in records:
-        if record.kind == "corpus":
-            found, columns = _table(folder_of(store, record) / "ledger", LEDGER, files)
-            parts += [f"{_named(record, 'corpus')}, {columns} FROM {scan(found)}"] if found else []
-    return parts
-
-
-def _signals(store: Store, records: Sequence[Record], files: list[Path]) -> list[str]:
-    parts = []
-    for record in records:
-        if record.kind == "pages":
-            found, columns = _table(folder_of(store, record) / "signals", SIGNALS, files)
-            parts += [f"{_named(record, 'pages')}, {columns} FROM {scan(found)}"] if found else []
+        if record.kind == kind:
+            found, columns = _table(folder_of(store, record) / table, schema, files)
+            parts += [f"{_named(record, kind)}, {columns} FROM {scan(found)}"] if found else []
     return parts
 
 
