@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from store_task import corpus, record, run_stage
+from committed import commit, link
+from store_task import corpus, run_stage
 from tiny import tiny_tokenizer
 from typer.testing import CliRunner
 
-from groundup.artifact.record import InputLink, Record, payload_digest
-from groundup.artifact.stage import Artifact, Task
-from groundup.artifact.store import Store, scan
+from groundup.artifact.record import Record
+from groundup.artifact.stage import Task
+from groundup.artifact.store import Store
 from groundup.base.errors import ArtifactError, RequestError
 from groundup.base.progress import Silent
 from groundup.cli import app
@@ -43,22 +43,6 @@ def rows(prefix: str, count: int) -> list[dict[str, Any]]:
              "copies": 1 + (number % 7 == 0)}
         )  # fmt: skip
     return found
-
-
-def commit(store: Store, name: str, digit: str, fill: Callable[[Path], None], **fields: Any) -> Artifact:
-    digest = digit * 64
-    payload, _, _ = store.begin(digest)
-    fill(payload)
-    files = scan(payload)
-    made = record(fields.pop("kind"), name=name, digest=digest, files=files, payload=payload_digest(files), **fields)
-    artifact = store.commit(made, payload)
-    store.set_names({f"test/{name}": digest})
-    return artifact
-
-
-def link(artifact: Artifact) -> InputLink:
-    one = artifact.record
-    return InputLink(name=one.name, kind=one.kind, digest=one.digest)
 
 
 class Ran(NamedTuple):
@@ -271,7 +255,8 @@ def test_the_command_line(ran: Ran, tmp_path: Path) -> None:
     assert ask("--document", name, "base").stdout.splitlines()[1].startswith("step ")
     assert "web" in ask("base").stdout  # the tree, as before
     for words, message in (
-        (("--step", "1", "--document", "x", "base"), "not both"),
+        (("--step", "1", "--document", "x", "base"), "give one of --uses, --step and --document"),
+        (("--step", "1", "--uses", "base"), "give one of --uses, --step and --document"),
         (("--step", "1", str(tmp_path)), "a model of another program"),
         (("--step", "999", "base"), "no step 999"),
         (("--document", "x", "base"), "no document 'x'"),

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from store_task import corpus, record, run_stage
+from committed import commit, link
+from store_task import corpus, run_stage
 from tiny import SENTENCES, tiny_tokenizer
 from typer.testing import CliRunner
 
-from groundup.artifact.record import InputLink, payload_digest
-from groundup.artifact.stage import Artifact
-from groundup.artifact.store import Store, scan
+from groundup.artifact.store import Store
 from groundup.artifact.terms import SourceTerms, Terms
 from groundup.base.errors import ArtifactError, DataError, RequestError, ResourceError
 from groundup.base.files import folder_lock
@@ -48,22 +46,6 @@ def rows(prefix: str, count: int, **fields: Any) -> list[dict[str, Any]]:
         split = "held_out" if number % 10 == 9 else "train"
         found.append({"id": f"{prefix}{number:031x}", "text": text, "source": prefix, "split": split, **fields})
     return found
-
-
-def commit(store: Store, name: str, digit: str, fill: Callable[[Path], Any], **fields: Any) -> Artifact:
-    digest = digit * 64
-    payload, _, _ = store.begin(digest)
-    fill(payload)
-    files = scan(payload)
-    made = record(fields.pop("kind"), name=name, digest=digest, files=files, payload=payload_digest(files), **fields)
-    artifact = store.commit(made, payload)
-    store.set_names({f"test/{name}": digest})
-    return artifact
-
-
-def link(artifact: Artifact) -> InputLink:
-    one = artifact.record
-    return InputLink(name=one.name, kind=one.kind, digest=one.digest)
 
 
 def terms(source: str, licence: str) -> Terms:

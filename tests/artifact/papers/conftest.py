@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from papers_workspace import HOSTS, commit, ledger, link, model_of, source_terms
+from committed import link
+from papers_workspace import HOSTS, commit, ledger, model_of, source_terms
 
 from groundup.artifact.store import Store
 from groundup.artifact.terms import Terms

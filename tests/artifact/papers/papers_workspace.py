@@ -8,11 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from committed import link
 from store_task import record
 
 from groundup.artifact.ledger import LEDGER
 from groundup.artifact.papers.subject import Subject
-from groundup.artifact.record import InputLink, Record, payload_digest
+from groundup.artifact.record import Record, payload_digest
 from groundup.artifact.stage import Artifact
 from groundup.artifact.store import Store, scan
 from groundup.artifact.terms import SourceTerms, Terms
@@ -68,12 +69,6 @@ def commit(store: Store, name: str, fill: dict[str, Any], **fields: Any) -> Arti
     artifact = store.commit(made, payload)
     store.set_names({f"hand/{name}": digest})
     return artifact
-
-
-def link(artifact: Artifact) -> InputLink:
-    """An input link to an artifact."""
-    one = artifact.record
-    return InputLink(name=one.name, kind=one.kind, digest=one.digest)
 
 
 def source_terms(name: str, licence: str, **fields: Any) -> SourceTerms:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from papers_workspace import HOSTILE, HOSTS, commit, hostile, ledger, link, model_of, source_terms, subject_of
+from committed import link
+from papers_workspace import HOSTILE, HOSTS, commit, hostile, ledger, model_of, source_terms, subject_of
 from typer.testing import CliRunner
 
 from groundup.artifact.papers import stated
